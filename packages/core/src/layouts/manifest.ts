@@ -1,0 +1,54 @@
+/**
+ * `subbit.json`: what a packed model says about itself beside its tensors. docs/format.md describes the bytes.
+ * The zod schema is the reader's guard against hostile files; the type follows from it.
+ */
+import { z } from "zod";
+
+/** Readers refuse another major version. */
+export const FORMAT_VERSION = { major: 1, minor: 0 } as const;
+
+/** Larger than any real layer's dimension; keeps hostile shapes from overflowing anything. */
+const MAX_DIMENSION = 2 ** 24;
+const dimension = z.number().int().min(1).max(MAX_DIMENSION);
+
+const factoredEntry = z.object({
+  kind: z.literal("factored"),
+  method: z.string().max(32),
+  rows: dimension,
+  cols: dimension,
+  rank: dimension,
+  paths: z.number().int().min(1).max(8),
+  envelope: z.number().int().min(1).max(64),
+  /** Whether each path stores a middle scale. */
+  midScale: z.boolean(),
+  scaleBits: z.literal(16),
+});
+
+const denseEntry = z.object({
+  kind: z.literal("dense"),
+  rows: dimension,
+  cols: dimension,
+  bits: z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]),
+});
+
+export const manifestSchema = z.object({
+  format: z.literal("subbit"),
+  formatVersion: z.object({ major: z.number().int(), minor: z.number().int() }),
+  /** The program that wrote it, `subbit 0.1.0`. */
+  writtenBy: z.string().max(200),
+  /** By linear name (no `.weight`), in model order. */
+  linears: z.record(z.string().max(300), z.discriminatedUnion("kind", [factoredEntry, denseEntry])),
+  embedding: denseEntry,
+  /** Absent when the head is tied to the embedding. */
+  head: denseEntry.optional(),
+  /** How it was made: method, budget, calibration, stages; free form, for people and cards. */
+  recipe: z.record(z.string(), z.unknown()),
+  /** sha256 of the teacher's weight files. */
+  teacherSha256: z.string().max(128).optional(),
+  /** What was measured on it: perplexity and so on; free form. */
+  quality: z.record(z.string(), z.unknown()).optional(),
+});
+
+export type SubbitManifest = z.infer<typeof manifestSchema>;
+export type FactoredEntry = z.infer<typeof factoredEntry>;
+export type DenseEntry = z.infer<typeof denseEntry>;

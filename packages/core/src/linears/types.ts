@@ -1,0 +1,71 @@
+/**
+ * What a linear layer's weight can be. A format is data, not a class hierarchy: one factored linear holds
+ * DBF (one path), LittleBit (two paths), NanoQuant (one path, unit middle scale) and MDBF (envelopes of rank l).
+ */
+
+/**
+ * A matrix of signs, row-major. Each row is padded to whole 32-bit words with +1; the least significant bit is the
+ * first column; bit 0 = +1, bit 1 = -1 (LittleBit's and NanoQuant's convention).
+ */
+export interface SignMatrix {
+  readonly rows: number;
+  readonly cols: number;
+  /** [rows * ceil(cols / 32)] */
+  readonly words: Uint32Array;
+}
+
+/**
+ * One path: `[S_out o (A Q^T)] [S_in o (G B^T)]`, o elementwise, with envelopes of rank l.
+ * For l = 1 the two middle scales merge into one: `midOut` is absent and `midIn` is c; absent too means all ones.
+ */
+export interface FactoredPath {
+  readonly rank: number;
+  /** l, the rank of the magnitude envelopes. */
+  readonly envelope: number;
+  /** S_out, [rows, rank] */
+  readonly outSigns: SignMatrix;
+  /** S_in, [rank, cols] */
+  readonly inSigns: SignMatrix;
+  /** A transposed, [envelope, rows] */
+  readonly outScales: Float32Array;
+  /** B transposed, [envelope, cols] */
+  readonly inScales: Float32Array;
+  /** Q transposed, [envelope, rank]; absent means ones (always absent for l = 1). */
+  readonly midOut?: Float32Array;
+  /** G transposed, [envelope, rank]; for l = 1 the middle scale c; absent means ones (NanoQuant). */
+  readonly midIn?: Float32Array;
+}
+
+/** `W ~ sum over paths`, y = W x + bias. */
+export interface FactoredLinear {
+  readonly kind: "factored";
+  readonly rows: number;
+  readonly cols: number;
+  readonly paths: readonly FactoredPath[];
+  /** [rows] */
+  readonly bias?: Float32Array;
+}
+
+/** How the values of a dense matrix are held. */
+export type DenseStorage =
+  | { readonly dtype: "f32"; readonly values: Float32Array }
+  /** IEEE half bit patterns. */
+  | { readonly dtype: "f16"; readonly values: Uint16Array }
+  | { readonly dtype: "bf16"; readonly values: Uint16Array }
+  /** value = code * rowScales[row] */
+  | { readonly dtype: "i8"; readonly values: Int8Array; readonly rowScales: Float32Array }
+  /** Two codes a byte, even column in the low nibble, each row padded to a whole byte; value = (code - 8) * rowScales[row]. */
+  | { readonly dtype: "i4"; readonly values: Uint8Array; readonly rowScales: Float32Array };
+
+/** A dense [rows, cols] matrix: a linear that was left alone, an embedding table or a head. */
+export interface DenseLinear {
+  readonly kind: "dense";
+  readonly rows: number;
+  readonly cols: number;
+  readonly storage: DenseStorage;
+  /** [rows] */
+  readonly bias?: Float32Array;
+}
+
+/** OneBit's full-rank sign matrix becomes a third member when its method lands. */
+export type Linear = DenseLinear | FactoredLinear;

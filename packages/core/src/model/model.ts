@@ -1,0 +1,24 @@
+/**
+ * A model: a checkpoint seen through its spec. Dense Hugging Face folders, GGUF files and packed layouts all
+ * become this, and everything above core (runtime, compress, evaluate, cli) sees nothing else.
+ */
+import type { Checkpoint } from "../checkpoints/types.js";
+import type { SubbitManifest } from "../layouts/manifest.js";
+import type { DenseLinear, Linear } from "../linears/types.js";
+import type { LinearSite, ModelSpec, NormSite } from "./spec.js";
+
+export interface Model {
+  readonly spec: ModelSpec;
+  readonly checkpoint: Checkpoint;
+  /** Present when the source is in the subbit layout. */
+  readonly manifest?: SubbitManifest;
+  /** Reads one linear; nothing is cached. */
+  linear(site: LinearSite): Promise<Linear>;
+  /** [hiddenSize] weight and, for a layer norm, bias. */
+  norm(site: NormSite): Promise<{ weight: Float32Array; bias?: Float32Array }>;
+  /** [vocabSize, hiddenSize] */
+  embedding(): Promise<DenseLinear>;
+  /** [vocabSize, hiddenSize]; the embedding itself when the head is tied. */
+  head(): Promise<DenseLinear>;
+  close(): Promise<void>;
+}
