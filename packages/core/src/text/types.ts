@@ -16,5 +16,8 @@ export interface Tokenizer {
   /** @default skipSpecialTokens false */
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
   /** `undefined` when the model has no chat template. Throws `input` when the template fails or raises. */
-  renderChat(messages: readonly ChatMessage[], options?: { addGenerationPrompt?: boolean }): string | undefined;
+  renderChat(
+    messages: readonly ChatMessage[],
+    options?: { addGenerationPrompt?: boolean },
+  ): string | undefined;
 }
