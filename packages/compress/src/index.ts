@@ -1,1 +1,3 @@
-export {};
+export * from "./options.js";
+export * from "./recipe.js";
+export * from "./plan/plan.js";

@@ -1,0 +1,147 @@
+/**
+ * What `compress` and `planModel` take and give: the types that the command line builds on.
+ *
+ * Texts are read by the caller (core's text reading): here calibration and evaluation are flat token ids.
+ */
+import type { Model, OnProgress } from "@subbit/core";
+import type { Plan } from "./plan/plan.js";
+import type { RecipeOverrides } from "./recipe.js";
+
+/** A published factorisation: DBF and NanoQuant by ADMM, LittleBit by Dual-SVID with a residual path. */
+export type Method = "dbf" | "nanoquant" | "littlebit";
+/** How a factorisation starts. */
+export type Init = "admm" | "dual-svid";
+/**
+ * How much is trained after the factorisation: nothing; block by block; + whole-model distillation of scales and norms;
+ * or whole-model distillation of everything (signs too, by straight-through latents).
+ */
+export type TuneLevel = "none" | "blocks" | "scales" | "full";
+/** Bits a stored value of the embedding or the head: 16 = f16, 8 and 4 = integers with a scale a row. */
+export type EmbedBits = 16 | 8 | 4;
+/** Whose arithmetic sizes the ranks: every stored bit, or the method's published formula. */
+export type BitsFormula = "honest" | "paper";
+
+/** What decides the size of the result. Give `bpw` or `bytes`, not both. */
+export interface PlanOptions {
+  /** @default "auto": the best measured method for the size asked. */
+  method?: Method | "auto";
+  /** @default the method's own: admm for dbf and nanoquant, dual-svid for littlebit. */
+  init?: Init;
+  /** Bits per linear weight (of the compressed linears). @default 0.8 when `bytes` is not given */
+  bpw?: number;
+  /** Budget of the weight file, embeddings and norms included. */
+  bytes?: number;
+  /** @default "honest" */
+  bitsFormula?: BitsFormula;
+  /** Paths of a factored linear. @default the method's own: 1 for dbf and nanoquant, 2 for littlebit */
+  paths?: number;
+  /** Multiplies the rank of k and v. @default 1 */
+  kvFactor?: number;
+  /** Blocks at the start that stay dense (f16). @default 0 */
+  keepFirst?: number;
+  /** Blocks at the end that stay dense (f16). @default 0 */
+  keepLast?: number;
+  /** @default 16 */
+  embedBits?: EmbedBits;
+}
+
+/** Token ids of a text, tokenised once by the caller. */
+export interface TokenText {
+  readonly ids: Int32Array;
+  /** What to call it in messages and on the card, such as a file name. */
+  readonly name: string;
+}
+
+/** A text to measure intermediate states on: windows of `seqlen` without overlap. */
+export interface EvaluationText extends TokenText {
+  readonly seqlen: number;
+  /** At most so many windows, the first ones. @default all */
+  readonly windows?: number;
+}
+
+/** `demo` is the short budget of `subbit demo`: a few minutes on two cores for a model of ten million weights. */
+export type Preset = "default" | "demo";
+
+export interface CompressOptions extends PlanOptions {
+  /** The teacher; stays open, the caller closes it. */
+  model: Model;
+  /** Folder to make. Written beside (`OUT.partial`) and renamed when whole. */
+  out: string;
+  /** Replace an existing `out`. @default false */
+  overwrite?: boolean;
+  calibration: TokenText;
+  /** Calibration windows. @default 128 */
+  samples?: number;
+  /** Tokens of a calibration window. @default 512 */
+  seqlen?: number;
+  /** @default "full", the best measured per second */
+  tune?: TuneLevel;
+  /** Tokens seen by the whole-model distillation (windows repeat). @default the recipe's epochs times the calibration tokens */
+  trainTokens?: number;
+  /** @default "default" */
+  preset?: Preset;
+  /** Hyperparameters that differ from the preset's. */
+  recipe?: RecipeOverrides;
+  /** When given, perplexity is measured by the engine after each stage and stands in the stage table. */
+  evaluation?: EvaluationText;
+  /** Run ledger, kept after success. @default `OUT.work`, removed after success */
+  work?: string;
+  /** Bytes that the run may use; activations and weights beyond it go to files or are read again. @default 3 GiB */
+  memoryLimit?: number;
+  /** Threads of the engine. @default all cores */
+  threads?: number;
+  /** @default 0 */
+  seed?: number;
+  /** Execution provider of the engine. @default "cpu" */
+  device?: string;
+  /** `subbit 0.1.0`; stands in the manifest. @default "subbit" */
+  writtenBy?: string;
+  onProgress?: OnProgress;
+  signal?: AbortSignal;
+  /**
+   * Logits [ids.length, vocab] of the packed folder through the runtime, for verification. Left out, the packed file is
+   * read back and compared tensor by tensor only.
+   */
+  runtimeLogits?: (dir: string, ids: Int32Array) => Promise<Float32Array>;
+  /** Quality of the packed folder as users will run it; goes into manifest, card and result. Must not hold times. */
+  measure?: (dir: string) => Promise<Record<string, unknown>>;
+}
+
+/** One row of the stage table. */
+export interface StageReport {
+  /** "calibrate", "factorise", "blocks", "scales", "full", "package", "verify" ... */
+  readonly stage: string;
+  /** Wall time of this run; 0 when everything was found in the ledger. */
+  readonly seconds: number;
+  /** CPU time of the process over the stage. */
+  readonly cpuSeconds: number;
+  /** Engine perplexity after the stage, where an evaluation text was given. */
+  readonly perplexity?: number;
+  /** Training tokens processed by the stage. */
+  readonly tokens?: number;
+  /** Loss before and after, in the stage's own unit (KL in nats a token for the distillation). */
+  readonly lossBefore?: number;
+  readonly lossAfter?: number;
+}
+
+export interface CompressResult {
+  readonly out: string;
+  /** Honest bits per weight of the compressed linears. */
+  readonly bpw: number;
+  /** The same by the method's published formula. */
+  readonly paperBpw: number;
+  /** Bytes of the weight file(s). */
+  readonly fileBytes: number;
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+  readonly peakRssBytes: number;
+  readonly plan: Plan;
+  readonly stages: readonly StageReport[];
+  /** Perplexity of the teacher on the evaluation text, by the engine. */
+  readonly teacherPerplexity?: number;
+  /** Packed file through the runtime against the engine; absent without `runtimeLogits`. */
+  readonly verify?: { readonly maxAbsDifference: number; readonly tokens: number };
+  /** What `measure` returned. */
+  readonly quality?: Record<string, unknown>;
+  readonly warnings: readonly string[];
+}

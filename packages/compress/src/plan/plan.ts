@@ -1,0 +1,54 @@
+/** A plan: what every linear will be and what every byte of the file will hold, known before any work starts. */
+import type { LinearSite } from "@subbit/core";
+import type { BitsFormula, EmbedBits, Init, Method } from "../options.js";
+
+/** One linear of the model; rank, paths and midScale are 0, 0 and false when it stays dense. */
+export interface PlanRow {
+  readonly site: LinearSite;
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly kind: "factored" | "dense";
+  /** Per path. */
+  readonly rank: number;
+  readonly paths: number;
+  readonly midScale: boolean;
+  /** Stored bytes: signs with padding, scales, bias. */
+  readonly bytes: number;
+  /** Honest bits per weight, `bytes * 8 / (rows * cols)`. */
+  readonly bpw: number;
+  /** By the method's published formula. */
+  readonly paperBpw: number;
+}
+
+export interface PlanTotals {
+  /** Over the compressed linears. */
+  readonly bpw: number;
+  readonly paperBpw: number;
+  /** Weights of all linears of the blocks. */
+  readonly linearWeights: number;
+  /** Of them, in compressed linears. */
+  readonly compressedWeights: number;
+  readonly linearBytes: number;
+  readonly embeddingBytes: number;
+  /** 0 when the head is tied. */
+  readonly headBytes: number;
+  readonly normBytes: number;
+  /** File header. */
+  readonly otherBytes: number;
+  /** All of the above. */
+  readonly fileBytes: number;
+  /** Weight file(s) of the teacher. */
+  readonly teacherBytes: number;
+}
+
+export interface Plan {
+  readonly method: Method;
+  readonly init: Init;
+  readonly bitsFormula: BitsFormula;
+  /** The budget in bits per weight that the ranks were sized for. */
+  readonly targetBpw: number;
+  readonly embedBits: EmbedBits;
+  readonly rows: readonly PlanRow[];
+  readonly totals: PlanTotals;
+}

@@ -1,0 +1,110 @@
+/**
+ * Recipes: every hyperparameter of the pipeline in one plain object, so that it can stand in the manifest and in the
+ * ledger's keys. The defaults are the best measured per second on stories-11m (see docs/compress.md).
+ */
+import type { Preset } from "./options.js";
+
+/** Step sizes of the parameter groups, relative to the magnitude of what they change. */
+export interface LearningRates {
+  /** Latents are kept at unit mean magnitude, so this is relative too. */
+  readonly latents: number;
+  /** Fraction of the mean magnitude of each scale vector. */
+  readonly scales: number;
+  /** Fraction of the mean magnitude of each norm weight. */
+  readonly norms: number;
+}
+
+export interface BlockRecipe {
+  /** Passes over the calibration windows that tune the still dense weights before each group is factorised; 0 = none. */
+  readonly denseEpochs: number;
+  /** Fraction of each dense matrix's root mean square. */
+  readonly denseRate: number;
+  /** Passes with straight-through latents after the block is factorised; 0 = none. */
+  readonly epochs: number;
+  readonly rates: LearningRates;
+  /** Windows a step. */
+  readonly batch: number;
+}
+
+export interface DistilRecipe {
+  /** Passes over the calibration windows when no token budget is given. */
+  readonly epochs: number;
+  readonly rates: LearningRates;
+  /** Windows a step. */
+  readonly batch: number;
+  /** Share of the steps with a rising rate. */
+  readonly warmup: number;
+  /** Global gradient norm, per optimizer step. */
+  readonly clip: number;
+  /** Slope k of the surrogate k (1 - tanh^2 (k x)) of the sign. */
+  readonly surrogateWidth: number;
+}
+
+export interface Recipe {
+  readonly factorise: {
+    /** Outer ADMM iterations. */
+    readonly iterations: number;
+    /** How far importance is drawn to its mean (NanoQuant's gamma). */
+    readonly shrinkage: number;
+  };
+  readonly blocks: BlockRecipe;
+  /** Whole-model distillation of scales and norms. */
+  readonly scales: DistilRecipe;
+  /** Whole-model distillation of latents, scales and norms. */
+  readonly full: DistilRecipe;
+}
+
+/** A partial recipe, group by group. */
+export interface RecipeOverrides {
+  readonly factorise?: Partial<Recipe["factorise"]>;
+  readonly blocks?: Partial<BlockRecipe>;
+  readonly scales?: Partial<DistilRecipe>;
+  readonly full?: Partial<DistilRecipe>;
+}
+
+const DEFAULT: Recipe = {
+  factorise: { iterations: 200, shrinkage: 0.2 },
+  blocks: {
+    denseEpochs: 1,
+    denseRate: 0.005,
+    epochs: 2,
+    rates: { latents: 0.02, scales: 0.005, norms: 0.002 },
+    batch: 4,
+  },
+  scales: {
+    epochs: 3,
+    rates: { latents: 0, scales: 0.01, norms: 0.003 },
+    batch: 2,
+    warmup: 0.05,
+    clip: 1,
+    surrogateWidth: 1,
+  },
+  full: {
+    epochs: 4,
+    rates: { latents: 0.05, scales: 0.01, norms: 0.003 },
+    batch: 2,
+    warmup: 0.05,
+    clip: 1,
+    surrogateWidth: 1,
+  },
+};
+
+const PRESETS = {
+  default: DEFAULT,
+  demo: {
+    ...DEFAULT,
+    factorise: { ...DEFAULT.factorise, iterations: 100 },
+    full: { ...DEFAULT.full, epochs: 2 },
+  },
+} satisfies Record<Preset, Recipe>;
+
+/** The recipe of a preset with some of its values replaced. */
+export function recipeOf(preset: Preset, overrides: RecipeOverrides = {}): Recipe {
+  const base: Recipe = PRESETS[preset];
+  return {
+    factorise: { ...base.factorise, ...overrides.factorise },
+    blocks: { ...base.blocks, ...overrides.blocks },
+    scales: { ...base.scales, ...overrides.scales },
+    full: { ...base.full, ...overrides.full },
+  };
+}
