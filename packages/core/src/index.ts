@@ -8,3 +8,6 @@ export * from "./model/forward.js";
 export * from "./model/model.js";
 export * from "./layouts/manifest.js";
 export * from "./text/types.js";
+export * from "./text/corpus.js";
+export { TEXT_FORMATS, type TextFormat } from "./text/corpus-text.js";
+export { sha256Hex } from "./text/sha256.js";

@@ -1,0 +1,7 @@
+/** sha256 by the platform's own Web Crypto, in Node and browsers alike. */
+
+/** Lower-case hexadecimal digest. */
+export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
