@@ -1,1 +1,3 @@
-export {};
+export * from "./scorer.js";
+export * from "./distribution.js";
+export * from "./perplexity.js";

@@ -1,0 +1,20 @@
+/** How models come in: whoever can give logits for token ids can be measured, whatever runs it. */
+
+/** Logits of consecutive positions. */
+export interface LogitTile {
+  /** How many positions. */
+  readonly count: number;
+  /** [count, vocab]; valid until the next tile is asked for. */
+  readonly logits: Float32Array;
+}
+
+export interface Scorer {
+  /** What to call it in messages. */
+  readonly name: string;
+  readonly vocabSize: number;
+  /**
+   * Logits of every position of `ids`, in order, in tiles of the scorer's choosing: position t sees ids 0..t and nothing
+   * of an earlier call. Pulled, so that two models advance together and no window's logits are held whole.
+   */
+  tiles(ids: Int32Array, signal?: AbortSignal): AsyncIterable<LogitTile>;
+}
