@@ -16,7 +16,9 @@ export function formatBytes(bytes: number): string {
 export function toPrecision(value: number, digits: number): string {
   if (!Number.isFinite(value)) return String(value);
   if (value === 0) return "0";
-  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
+  // Rounded first: 0.9996 to three digits is 1.00, not 1.000.
+  const rounded = Math.abs(Number(value.toPrecision(digits)));
+  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(rounded)));
   return value.toFixed(Math.min(decimals, 10));
 }
 
