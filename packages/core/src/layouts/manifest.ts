@@ -11,6 +11,9 @@ export const FORMAT_VERSION = { major: 1, minor: 0 } as const;
 const MAX_DIMENSION = 2 ** 24;
 const dimension = z.number().int().min(1).max(MAX_DIMENSION);
 
+/** Bits of one bias value as stored; 0 when the linear has no bias. */
+const biasBits = z.union([z.literal(0), z.literal(16), z.literal(32)]);
+
 const factoredEntry = z.object({
   kind: z.literal("factored"),
   method: z.string().max(32),
@@ -19,9 +22,10 @@ const factoredEntry = z.object({
   rank: dimension,
   paths: z.number().int().min(1).max(8),
   envelope: z.number().int().min(1).max(64),
-  /** Whether each path stores a middle scale. */
+  /** Whether each path stores a middle scale (two of them for an envelope above 1). */
   midScale: z.boolean(),
   scaleBits: z.literal(16),
+  biasBits,
 });
 
 const denseEntry = z.object({
@@ -29,6 +33,21 @@ const denseEntry = z.object({
   rows: dimension,
   cols: dimension,
   bits: z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]),
+  biasBits,
+});
+
+const byteCount = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** Tensor bytes of the weight files by what they hold; headers and alignment come on top. */
+const storedBytes = z.object({
+  signs: byteCount,
+  scales: byteCount,
+  /** Weights of the linears that were left dense. */
+  dense: byteCount,
+  biases: byteCount,
+  embeddings: byteCount,
+  head: byteCount,
+  norms: byteCount,
 });
 
 export const manifestSchema = z.object({
@@ -41,6 +60,7 @@ export const manifestSchema = z.object({
   embedding: denseEntry,
   /** Absent when the head is tied to the embedding. */
   head: denseEntry.optional(),
+  bytes: storedBytes,
   /** How it was made: method, budget, calibration, stages; free form, for people and cards. */
   recipe: z.record(z.string(), z.unknown()),
   /** sha256 of the teacher's weight files. */
@@ -52,3 +72,5 @@ export const manifestSchema = z.object({
 export type SubbitManifest = z.infer<typeof manifestSchema>;
 export type FactoredEntry = z.infer<typeof factoredEntry>;
 export type DenseEntry = z.infer<typeof denseEntry>;
+export type LinearEntry = FactoredEntry | DenseEntry;
+export type StoredBytes = z.infer<typeof storedBytes>;

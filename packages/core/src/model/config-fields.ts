@@ -21,7 +21,11 @@ export const LIMITS = {
 /** An integer from 1 to `max`. */
 export function countField(max: number): z.ZodNumber {
   const message = `an integer from 1 to ${max}`;
-  return z.number({ error: message }).int({ error: message }).min(1, { error: message }).max(max, { error: message });
+  return z
+    .number({ error: message })
+    .int({ error: message })
+    .min(1, { error: message })
+    .max(max, { error: message });
 }
 
 /** A finite number above zero. */

@@ -4,7 +4,14 @@
  */
 import { z } from "zod";
 import { inputError } from "../errors.js";
-import { LIMITS, countField, parseConfig, positiveField, showValue, type ModelConfig } from "./config-fields.js";
+import {
+  LIMITS,
+  countField,
+  parseConfig,
+  positiveField,
+  showValue,
+  type ModelConfig,
+} from "./config-fields.js";
 import type { RopeSpec } from "./spec.js";
 
 const SUPPORTED_RULES = ["default", "linear", "llama3"] as const;

@@ -1,0 +1,173 @@
+/**
+ * Opening a model: a checkpoint of any kind becomes a `Model` after its config was checked against its tensors.
+ * No weight is read before the first call of `linear`, `norm`, `embedding` or `head`.
+ */
+import { inputError } from "../errors.js";
+import type { Checkpoint } from "../checkpoints/types.js";
+import { checkManifest, readManifest, readPackedLinear, readPackedMatrix } from "../layouts/subbit-read.js";
+import type { SubbitManifest } from "../layouts/manifest.js";
+import { expectFloatTensor, expectTensor, readStorage } from "../linears/read-dense.js";
+import type { DenseLinear, Linear } from "../linears/types.js";
+import { showValue } from "./config-fields.js";
+import { modelSpec } from "./families/registry.js";
+import type { Model } from "./model.js";
+import { divideFrequencies } from "./rope.js";
+import { LINEAR_ROLES, type LinearRole, type LinearSite, type ModelSpec, type NormSite } from "./spec.js";
+
+/** GGUF's way to carry llama3 scaling: divisors of the inverse frequencies. */
+const ROPE_FACTORS = "rope_freqs.weight";
+
+/** The config fields that determine a linear's shape, for messages. */
+const SHAPE_FIELDS: Readonly<Record<LinearRole, string>> = {
+  q: "num_attention_heads x head_dim by hidden_size",
+  k: "num_key_value_heads x head_dim by hidden_size",
+  v: "num_key_value_heads x head_dim by hidden_size",
+  o: "hidden_size by num_attention_heads x head_dim",
+  gate: "intermediate_size by hidden_size",
+  up: "intermediate_size by hidden_size",
+  down: "hidden_size by intermediate_size",
+};
+
+/**
+ * Opens dense Hugging Face folders, GGUF files and the subbit layout. The model owns the checkpoint once this succeeds;
+ * when it throws, the checkpoint is still the caller's to close.
+ * Throws `input` when the architecture is unsupported or config, manifest and tensors disagree.
+ */
+export async function openModel(checkpoint: Checkpoint): Promise<Model> {
+  const manifest = await readManifest(checkpoint);
+  refuseForeignQuantisation(checkpoint, manifest);
+  const spec = await withRopeFactors(checkpoint, modelSpec(checkpoint.config, checkpoint.name));
+  refuseExtraLayers(checkpoint, spec);
+  if (manifest === undefined) checkDense(checkpoint, spec);
+  else checkManifest(checkpoint, spec, manifest);
+  const embedding = (): Promise<DenseLinear> =>
+    readTable(checkpoint, spec, spec.names.embedding, manifest?.embedding);
+  return {
+    spec,
+    checkpoint,
+    ...(manifest && { manifest }),
+    linear: (site) => readLinear(checkpoint, spec, manifest, site),
+    norm: (site) => readNorm(checkpoint, spec, site),
+    embedding,
+    head: () => (spec.tiedHead ? embedding() : readTable(checkpoint, spec, spec.names.head, manifest?.head)),
+    close: () => checkpoint.close(),
+  };
+}
+
+/** Weights packed by another quantiser have tensors of other names and shapes; say so before complaining about those. */
+function refuseForeignQuantisation(checkpoint: Checkpoint, manifest: SubbitManifest | undefined): void {
+  const quantisation = checkpoint.config["quantization_config"];
+  if (manifest !== undefined || quantisation === undefined || quantisation === null) return;
+  const method = (quantisation as Record<string, unknown>)["quant_method"];
+  throw inputError(
+    `${checkpoint.name} is quantised with quant_method ${showValue(method)} by its config.json, which is not supported; use the unquantised checkpoint.`,
+  );
+}
+
+async function withRopeFactors(checkpoint: Checkpoint, spec: ModelSpec): Promise<ModelSpec> {
+  if (!checkpoint.tensors.has(ROPE_FACTORS)) return spec;
+  const count = spec.rope.inverseFrequencies.length;
+  expectFloatTensor(checkpoint, ROPE_FACTORS, [count], "half the head dimension (head_dim)");
+  const factors = await checkpoint.readF32(ROPE_FACTORS);
+  return { ...spec, rope: divideFrequencies(spec.rope, factors, checkpoint.name) };
+}
+
+/** A file with more blocks than the config says would run, and give nonsense. */
+function refuseExtraLayers(checkpoint: Checkpoint, spec: ModelSpec): void {
+  for (const role of LINEAR_ROLES) {
+    const prefix = `${spec.names.linear({ layer: spec.layers, role })}.`;
+    for (const name of checkpoint.tensors.keys()) {
+      if (name.startsWith(prefix)) {
+        throw inputError(
+          `${checkpoint.name} holds the tensor ${name}, but its config has num_hidden_layers = ${spec.layers}.`,
+        );
+      }
+    }
+  }
+}
+
+function checkDense(checkpoint: Checkpoint, spec: ModelSpec): void {
+  const { names, vocabSize, hiddenSize } = spec;
+  const table = "the config (vocab_size by hidden_size)";
+  expectFloatTensor(checkpoint, names.embedding, [vocabSize, hiddenSize], table);
+  if (!spec.tiedHead) {
+    if (!checkpoint.tensors.has(names.head)) {
+      throw inputError(
+        `${checkpoint.name} has no tensor ${names.head}, but its config has tie_word_embeddings = false.`,
+      );
+    }
+    expectFloatTensor(checkpoint, names.head, [vocabSize, hiddenSize], table);
+  }
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const role of LINEAR_ROLES) checkDenseLinear(checkpoint, spec, { layer, role });
+    checkNorm(checkpoint, spec, { layer, role: "attention-norm" });
+    checkNorm(checkpoint, spec, { layer, role: "mlp-norm" });
+  }
+  checkNorm(checkpoint, spec, { role: "final-norm" });
+}
+
+function checkDenseLinear(checkpoint: Checkpoint, spec: ModelSpec, site: LinearSite): void {
+  const { rows, cols, bias } = spec.linearShapes[site.role];
+  const name = spec.names.linear(site);
+  expectFloatTensor(checkpoint, `${name}.weight`, [rows, cols], `the config (${SHAPE_FIELDS[site.role]})`);
+  const biasField = ["gate", "up", "down"].includes(site.role) ? "mlp_bias" : "attention_bias";
+  if (bias) {
+    expectFloatTensor(checkpoint, `${name}.bias`, [rows], `the config (${biasField} = true)`);
+  } else if (checkpoint.tensors.has(`${name}.bias`)) {
+    throw inputError(
+      `${checkpoint.name} holds the tensor ${name}.bias, but its config has ${biasField} = false.`,
+    );
+  }
+}
+
+function checkNorm(checkpoint: Checkpoint, spec: ModelSpec, site: NormSite): void {
+  const name = spec.names.norm(site);
+  expectFloatTensor(checkpoint, `${name}.weight`, [spec.hiddenSize], "the config (hidden_size)");
+  if (spec.norm.kind === "layer") {
+    expectFloatTensor(checkpoint, `${name}.bias`, [spec.hiddenSize], "the config (hidden_size)");
+  }
+}
+
+async function readLinear(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+  manifest: SubbitManifest | undefined,
+  site: LinearSite,
+): Promise<Linear> {
+  const name = spec.names.linear(site);
+  const entry = manifest?.linears[name];
+  if (entry !== undefined) return readPackedLinear(checkpoint, name, entry);
+  const { rows, cols, bias } = spec.linearShapes[site.role];
+  const info = expectTensor(checkpoint, `${name}.weight`, [rows, cols], "the config");
+  return {
+    kind: "dense",
+    rows,
+    cols,
+    storage: await readStorage(checkpoint, info),
+    ...(bias && { bias: await checkpoint.readF32(`${name}.bias`) }),
+  };
+}
+
+async function readNorm(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+  site: NormSite,
+): Promise<{ weight: Float32Array; bias?: Float32Array }> {
+  const name = spec.names.norm(site);
+  const weight = await checkpoint.readF32(`${name}.weight`);
+  if (spec.norm.kind === "rms") return { weight };
+  return { weight, bias: await checkpoint.readF32(`${name}.bias`) };
+}
+
+/** The embedding or the head, [vocabSize, hiddenSize]. */
+async function readTable(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+  weight: string,
+  entry: SubbitManifest["embedding"] | undefined,
+): Promise<DenseLinear> {
+  if (entry !== undefined) return readPackedMatrix(checkpoint, weight, entry);
+  const { vocabSize: rows, hiddenSize: cols } = spec;
+  const info = expectTensor(checkpoint, weight, [rows, cols], "the config");
+  return { kind: "dense", rows, cols, storage: await readStorage(checkpoint, info) };
+}
