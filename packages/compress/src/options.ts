@@ -27,7 +27,7 @@ export interface PlanOptions {
   method?: Method | "auto";
   /** @default the method's own: admm for dbf and nanoquant, dual-svid for littlebit. */
   init?: Init;
-  /** Bits per linear weight (of the compressed linears). @default 0.8 when `bytes` is not given */
+  /** Honest bits per weight of the linears that are compressed. @default 0.8 when `bytes` is not given */
   bpw?: number;
   /** Budget of the weight file, embeddings and norms included. */
   bytes?: number;
@@ -126,9 +126,9 @@ export interface StageReport {
 
 export interface CompressResult {
   readonly out: string;
-  /** Honest bits per weight of the compressed linears. */
+  /** Honest bits per weight over all linears of the blocks, as `inspect` states it. */
   readonly bpw: number;
-  /** The same by the method's published formula. */
+  /** Of the compressed linears, by the method's published formula. */
   readonly paperBpw: number;
   /** Bytes of the weight file(s). */
   readonly fileBytes: number;

@@ -22,8 +22,11 @@ export interface PlanRow {
 }
 
 export interface PlanTotals {
-  /** Over the compressed linears. */
+  /** Honest bits per weight over all linears of the blocks, those kept dense included; what `inspect` states. */
   readonly bpw: number;
+  /** Over the compressed linears only; the budget is theirs. */
+  readonly compressedBpw: number;
+  /** Over the compressed linears, by the method's published formula. */
   readonly paperBpw: number;
   /** Weights of all linears of the blocks. */
   readonly linearWeights: number;
