@@ -1,1 +1,6 @@
-export {};
+/** Tensor graphs with reverse-mode differentiation, compiled to ONNX Runtime. */
+export { Graph, type Value } from "./graph/graph.js";
+export type { DType, HostArray, ValueType } from "./graph/types.js";
+export { gradients, type Seed } from "./graph/gradients.js";
+export * as ops from "./ops/index.js";
+export * from "./program.js";
