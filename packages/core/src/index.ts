@@ -22,3 +22,19 @@ export * from "./linears/round-scales.js";
 export * from "./linears/sign-matrix.js";
 export { readManifest, parseManifest, MANIFEST_FILE } from "./layouts/subbit-read.js";
 export * from "./layouts/subbit-tensors.js";
+export * from "./tensors/half.js";
+export * from "./tensors/bytes.js";
+export { bytesSource, blobSource, blobFiles } from "./checkpoints/sources.js";
+export { isPlainFileName } from "./checkpoints/file-names.js";
+export { PLAIN_DTYPE_BYTES, type PlainDtype } from "./checkpoints/dtypes.js";
+export * from "./checkpoints/limits.js";
+export { openCheckpoint } from "./checkpoints/open.js";
+export { openSafetensors, type SafetensorsFile } from "./checkpoints/safetensors/file.js";
+export {
+  encodeSafetensors,
+  type SafetensorsMetadata,
+  type TensorDeclaration,
+  type TensorToWrite,
+} from "./checkpoints/safetensors/encode.js";
+export { openGguf, type GgufFile } from "./checkpoints/gguf/file.js";
+export type { Metadata as GgufMetadata } from "./checkpoints/gguf/parse.js";

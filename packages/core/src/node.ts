@@ -1,1 +1,9 @@
 export * from "./node/read-corpus.js";
+export { fileSource, folderFiles } from "./node/file-source.js";
+export { hashFile, type HashFileOptions } from "./node/hash-file.js";
+export { openCheckpointAt } from "./node/open-checkpoint-at.js";
+export {
+  writeSafetensors,
+  type WriteSafetensorsOptions,
+  type WrittenSafetensors,
+} from "./node/write-safetensors.js";

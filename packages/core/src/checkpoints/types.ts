@@ -69,6 +69,8 @@ export interface Checkpoint {
   readonly fileBytes: number;
   /** Parsed config.json; for GGUF, the equivalent built from its metadata. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Sentences a user should see about how the checkpoint was read, such as a guess that had to be made. */
+  readonly notes?: readonly string[];
   /** Stored bytes of the tensor, or of some of its rows. Not for tensors whose rows are reordered at the edge (GGUF q/k). */
   readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
   /** Values widened to f32: exact for F32, F16, BF16, I8, U8 and every GGUF type. */

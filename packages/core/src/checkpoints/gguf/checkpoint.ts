@@ -1,0 +1,103 @@
+/** A GGUF file seen as a Hugging Face checkpoint: names mapped, rows in Hugging Face order, side files rebuilt. */
+import { SubbitError, inputError } from "../../errors.js";
+import { columnsOf, requireTensor, resolveRows, rowsOf } from "../shapes.js";
+import type { ByteSource, Checkpoint, TensorInfo } from "../types.js";
+import { architectureOf } from "./architectures/index.js";
+import { headKindOf, hubName } from "./architectures/types.js";
+import { openGguf, type GgufFile } from "./file.js";
+import { coveringHeads, reorderRows } from "./head-rows.js";
+import { findCount } from "./metadata.js";
+import { sideFile, tokenizerNotes } from "./tokenizer/side-files.js";
+
+/** A tensor under its Hugging Face name. */
+interface Mapped {
+  /** Name in the file. */
+  readonly stored: string;
+  /** Rows of a head, where rows are stored in interleaved rotary order. */
+  readonly headDim?: number;
+}
+
+/** Opens a GGUF file as a checkpoint. Throws `input` for an architecture that is not supported. */
+export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint> {
+  const file = await openGguf(source);
+  try {
+    return await asCheckpoint(file);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function asCheckpoint(file: GgufFile): Promise<Checkpoint> {
+  const { metadata } = file;
+  if ((findCount(metadata, "split.count") ?? 1) > 1) {
+    throw inputError(
+      `${file.name} is one part of a split GGUF model; join the parts first (llama-gguf-split --merge).`,
+    );
+  }
+  const architecture = architectureOf(metadata, file.name);
+  const config = architecture.config(file);
+  const tensors = new Map<string, TensorInfo>();
+  const mapped = new Map<string, Mapped>();
+  const take = (stored: string): string => {
+    const name = hubName(architecture, stored);
+    if (mapped.has(name)) throw inputError(`${file.name} has two tensors that both are ${name}.`);
+    return name;
+  };
+  for (const info of file.tensors.values()) {
+    const name = take(info.name);
+    const kind = headKindOf(architecture, info.name);
+    const heads = Number(config[kind === "heads" ? "num_attention_heads" : "num_key_value_heads"]);
+    tensors.set(name, { ...info, name });
+    mapped.set(
+      name,
+      kind === undefined
+        ? { stored: info.name }
+        : { stored: info.name, headDim: headDimOf(info, heads, file.name) },
+    );
+  }
+  for (const stored of file.unreadable.keys()) mapped.set(take(stored), { stored });
+
+  const find = (name: string): Mapped => {
+    const found = mapped.get(name);
+    if (found === undefined) requireTensor(tensors, name, file.name);
+    return found!;
+  };
+  return {
+    format: "gguf",
+    name: file.name,
+    tensors,
+    fileBytes: file.sizeBytes,
+    config,
+    notes: tokenizerNotes(metadata),
+    readRaw: async (name, rows) => {
+      const { stored, headDim } = find(name);
+      if (headDim !== undefined) {
+        throw new SubbitError(
+          "usage",
+          `The rows of tensor ${name} are stored in another order in GGUF files; read it as f32.`,
+        );
+      }
+      return file.readRaw(stored, rows);
+    },
+    readF32: async (name, rows) => {
+      const { stored, headDim } = find(name);
+      if (headDim === undefined) return file.readF32(stored, rows);
+      const info = tensors.get(name)!;
+      const range = resolveRows(info, rows);
+      const values = await file.readF32(stored, coveringHeads(range, headDim));
+      return reorderRows(values, range, headDim, columnsOf(info.shape));
+    },
+    readText: async (fileName) =>
+      fileName === "config.json" ? JSON.stringify(config) : sideFile(metadata, fileName, config),
+    close: () => file.close(),
+  };
+}
+
+function headDimOf(info: TensorInfo, heads: number, file: string): number {
+  const headDim = rowsOf(info.shape) / heads;
+  if (Number.isInteger(headDim) && headDim > 0 && headDim % 2 === 0) return headDim;
+  throw inputError(
+    `Tensor ${info.name} of ${file} has ${rowsOf(info.shape)} rows, which are not ${heads} heads of an even size.`,
+  );
+}

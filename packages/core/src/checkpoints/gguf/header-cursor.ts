@@ -1,0 +1,104 @@
+/** A position in a header that is read through a sliding window, with every step checked against the file's end. */
+import { inputError } from "../../errors.js";
+import type { ByteSource } from "../types.js";
+
+const WINDOW_BYTES = 1 << 20;
+
+export class HeaderCursor {
+  /** Bytes from the start of the file. */
+  offset = 0;
+  readonly #source: ByteSource;
+  readonly #limit: number;
+  #window: DataView = new DataView(new ArrayBuffer(0));
+  #windowBegin = 0;
+
+  /** @param maxBytes a header may not be longer than this */
+  constructor(source: ByteSource, maxBytes: number) {
+    this.#source = source;
+    this.#limit = Math.min(maxBytes, source.sizeBytes);
+  }
+
+  get name(): string {
+    return this.#source.name;
+  }
+
+  /** Throws `input` when the header went beyond the file or the accepted length. */
+  requireInside(bytes = 0): void {
+    if (this.offset + bytes <= this.#limit) return;
+    const { name, sizeBytes } = this.#source;
+    throw inputError(
+      this.#limit === sizeBytes
+        ? `The header of ${name} goes on beyond the file's ${sizeBytes} bytes; the file is truncated or damaged, fetch it again.`
+        : `The header of ${name} has more than ${this.#limit} bytes, which is not accepted.`,
+    );
+  }
+
+  skip(bytes: number): void {
+    this.offset += bytes;
+    this.requireInside();
+  }
+
+  async u32(): Promise<number> {
+    const at = this.#at(4) ?? (await this.#fill(4));
+    this.offset += 4;
+    return this.#window.getUint32(at, true);
+  }
+
+  /** The next 32 bits, without moving on. */
+  async peekU32(): Promise<number> {
+    const value = await this.u32();
+    this.offset -= 4;
+    return value;
+  }
+
+  /** A 64-bit count; beyond 2^53 it is as good as infinite. */
+  async u64(): Promise<number> {
+    const at = this.#at(8) ?? (await this.#fill(8));
+    this.offset += 8;
+    return this.#window.getUint32(at, true) + this.#window.getUint32(at + 4, true) * 2 ** 32;
+  }
+
+  async text(length: number, max: number, what: string): Promise<string> {
+    await this.lengthOf(length, max, what);
+    const at = this.#at(length) ?? (await this.#fill(length));
+    this.offset += length;
+    return new TextDecoder().decode(
+      new Uint8Array(this.#window.buffer, at + this.#window.byteOffset, length),
+    );
+  }
+
+  /** `length`, once it is known to be accepted and inside the file. */
+  async lengthOf(length: number, max: number, what: string): Promise<number> {
+    if (length > max) {
+      throw inputError(
+        `${this.name} claims ${length} bytes for ${what}, where at most ${max} are accepted; the file is damaged.`,
+      );
+    }
+    this.requireInside(length);
+    return length;
+  }
+
+  /** Throws `input` unless that many things of at least that size can follow. */
+  requireCount(count: number, minBytes: number, max: number, what: string): void {
+    if (count > max || count * minBytes > this.#limit - this.offset) {
+      throw inputError(
+        `${this.name} claims ${count} ${what}, more than ${count > max ? "are accepted" : "fit into the file"}; it is truncated or damaged, fetch it again.`,
+      );
+    }
+  }
+
+  /** Index into the window where `bytes` bytes can be read; `undefined` when they are not in it. */
+  #at(bytes: number): number | undefined {
+    const at = this.offset - this.#windowBegin;
+    return at >= 0 && at + bytes <= this.#window.byteLength ? at : undefined;
+  }
+
+  async #fill(bytes: number): Promise<number> {
+    this.requireInside(bytes);
+    const length = Math.max(bytes, Math.min(WINDOW_BYTES, this.#source.sizeBytes - this.offset));
+    const read = await this.#source.read(this.offset, length);
+    this.#window = new DataView(read.buffer, read.byteOffset, read.byteLength);
+    this.#windowBegin = this.offset;
+    return 0;
+  }
+}

@@ -1,0 +1,68 @@
+/** One safetensors file: its tensors by name, read by range. */
+import { inputError } from "../../errors.js";
+import { isPlainDtype, plainToF32, type PlainDtype } from "../dtypes.js";
+import { requireTensor, resolveRows, rowSpan } from "../shapes.js";
+import type { ByteSource, RowRange, TensorInfo } from "../types.js";
+import { readSafetensorsHeader } from "./header.js";
+
+export interface SafetensorsFile {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Tensors of the dtypes that are read, in the order of their bytes. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Tensors of other dtypes (F64, BOOL ...) with the dtype; asking for one throws `input`. */
+  readonly unreadable: ReadonlyMap<string, string>;
+  /** Stored bytes of the tensor, or of some of its rows. */
+  readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
+  /** Values widened to f32, exactly. */
+  readF32(name: string, rows?: RowRange): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** Opens a safetensors file: reads and checks its header, nothing else. The source is closed when that fails. */
+export async function openSafetensors(source: ByteSource): Promise<SafetensorsFile> {
+  const header = await readSafetensorsHeader(source).catch(async (error: unknown) => {
+    await source.close();
+    throw error;
+  });
+  const tensors = new Map<string, TensorInfo>();
+  const offsets = new Map<string, number>();
+  const unreadable = new Map<string, string>();
+  for (const { name, dtype, shape, bytes, offset } of header.tensors) {
+    if (!isPlainDtype(dtype)) {
+      unreadable.set(name, dtype);
+      continue;
+    }
+    tensors.set(name, { name, dtype, shape, bytes, file: source.name });
+    offsets.set(name, offset);
+  }
+
+  const readRaw = async (name: string, rows?: RowRange): Promise<Uint8Array> => {
+    requireReadable(unreadable, name, source.name);
+    const info = requireTensor(tensors, name, source.name);
+    const span = rowSpan(info, resolveRows(info, rows));
+    return source.read(offsets.get(name)! + span.offset, span.length);
+  };
+  return {
+    name: source.name,
+    sizeBytes: source.sizeBytes,
+    tensors,
+    metadata: header.metadata,
+    unreadable,
+    readRaw,
+    readF32: async (name, rows) => {
+      const bytes = await readRaw(name, rows);
+      return plainToF32(tensors.get(name)!.dtype as PlainDtype, bytes, name);
+    },
+    close: () => source.close(),
+  };
+}
+
+function requireReadable(unreadable: ReadonlyMap<string, string>, name: string, file: string): void {
+  const dtype = unreadable.get(name);
+  if (dtype === undefined) return;
+  throw inputError(
+    `Tensor ${name} of ${file} has dtype ${dtype.slice(0, 40)}, which is not read; convert it to F32, F16, BF16, I8, U8, I32 or I64.`,
+  );
+}

@@ -1,0 +1,107 @@
+/** The weights of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names. */
+import { inputError } from "../../errors.js";
+import { requirePlainFileName } from "../file-names.js";
+import { isJsonObject, parseJsonObject } from "../json.js";
+import { MAX_SHARDS, MAX_TENSORS } from "../limits.js";
+import { requireTensor } from "../shapes.js";
+import { readTextFile } from "../text-files.js";
+import type { FileSet, RowRange, TensorInfo } from "../types.js";
+import { openSafetensors, type SafetensorsFile } from "./file.js";
+
+export const SINGLE_FILE = "model.safetensors";
+export const INDEX_FILE = "model.safetensors.index.json";
+
+/** Files that together hold a checkpoint's tensors; each tensor is read from the file that holds it. */
+export interface SafetensorsWeights {
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly fileBytes: number;
+  readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
+  readF32(name: string, rows?: RowRange): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** Opens the weights of a folder; `undefined` when it has neither a single file nor an index. */
+export async function openSafetensorsWeights(files: FileSet): Promise<SafetensorsWeights | undefined> {
+  const single = await files.open(SINGLE_FILE);
+  if (single !== undefined) return joinFiles([await openSafetensors(single)], new Map(), files.name);
+  const text = await readTextFile(files, INDEX_FILE);
+  if (text === undefined) return undefined;
+  const weightMap = checkIndex(text, `${INDEX_FILE} of ${files.name}`);
+  const opened: SafetensorsFile[] = [];
+  try {
+    for (const shard of [...new Set(weightMap.values())].sort()) {
+      const source = await files.open(shard);
+      if (source === undefined)
+        throw inputError(
+          `${INDEX_FILE} names the shard ${shard}, which ${files.name} does not hold; fetch it.`,
+        );
+      opened.push(await openSafetensors(source));
+    }
+    return joinFiles(opened, weightMap, files.name);
+  } catch (error) {
+    await Promise.all(opened.map((file) => file.close()));
+    throw error;
+  }
+}
+
+function checkIndex(text: string, what: string): Map<string, string> {
+  const map = parseJsonObject(text, what)["weight_map"];
+  if (!isJsonObject(map)) throw inputError(`${what} has no weight_map.`);
+  const entries = Object.entries(map);
+  if (entries.length > MAX_TENSORS)
+    throw inputError(`${what} lists ${entries.length} tensors, where at most ${MAX_TENSORS} are accepted.`);
+  const result = new Map<string, string>();
+  for (const [name, file] of entries) {
+    if (typeof file !== "string") throw inputError(`${what} names no file for tensor ${name.slice(0, 100)}.`);
+    requirePlainFileName(file, what);
+    result.set(name, file);
+  }
+  if (result.size === 0) throw inputError(`${what} lists no tensors.`);
+  const shards = new Set(result.values()).size;
+  if (shards > MAX_SHARDS)
+    throw inputError(`${what} names ${shards} shards, where at most ${MAX_SHARDS} are accepted.`);
+  return result;
+}
+
+/** One view of several files. A tensor that the index does not list is found where it lies, as transformers does. */
+export function joinFiles(
+  opened: readonly SafetensorsFile[],
+  weightMap: ReadonlyMap<string, string>,
+  name: string,
+): SafetensorsWeights {
+  const byName = new Map(opened.map((file) => [file.name, file]));
+  for (const [tensor, shard] of weightMap) {
+    const file = byName.get(shard)!;
+    if (!file.tensors.has(tensor) && !file.unreadable.has(tensor)) {
+      throw inputError(
+        `${INDEX_FILE} says that ${shard} holds tensor ${tensor.slice(0, 100)}, but it does not; fetch both again.`,
+      );
+    }
+  }
+  const tensors = new Map<string, TensorInfo>();
+  const holder = new Map<string, SafetensorsFile>();
+  for (const file of opened) {
+    for (const tensor of [...file.tensors.keys(), ...file.unreadable.keys()]) {
+      if ((weightMap.get(tensor) ?? file.name) !== file.name) continue;
+      if (holder.has(tensor))
+        throw inputError(`Both ${holder.get(tensor)!.name} and ${file.name} hold tensor ${tensor}.`);
+      holder.set(tensor, file);
+      const info = file.tensors.get(tensor);
+      if (info !== undefined) tensors.set(tensor, info);
+    }
+  }
+  const find = (tensor: string): SafetensorsFile => {
+    const file = holder.get(tensor);
+    if (file === undefined) requireTensor(tensors, tensor, name);
+    return file!;
+  };
+  return {
+    tensors,
+    fileBytes: opened.reduce((sum, file) => sum + file.sizeBytes, 0),
+    readRaw: async (tensor, rows) => find(tensor).readRaw(tensor, rows),
+    readF32: async (tensor, rows) => find(tensor).readF32(tensor, rows),
+    close: async () => {
+      await Promise.all(opened.map((file) => file.close()));
+    },
+  };
+}

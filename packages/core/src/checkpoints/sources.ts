@@ -1,0 +1,77 @@
+/** Byte sources and file sets in memory and over Blobs (browser `File`s, and Node's `openAsBlob`). */
+import { SubbitError, inputError } from "../errors.js";
+import { isPlainFileName } from "./file-names.js";
+import type { ByteSource, FileSet } from "./types.js";
+
+/** Throws unless [offset, offset + length) lies inside the source. */
+export function requireRange(source: ByteSource, offset: number, length: number): void {
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
+    throw new SubbitError("internal", `A read of ${length} bytes at ${offset} of ${source.name} was asked.`);
+  }
+  if (offset + length > source.sizeBytes) {
+    throw inputError(
+      `${source.name} ends after ${source.sizeBytes} bytes, but bytes ${offset} to ${offset + length} were expected; ` +
+        `the file is truncated or damaged, fetch it again.`,
+    );
+  }
+}
+
+/** A `resources` error when the array cannot be had. */
+export function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(bytes);
+  } catch (cause) {
+    const message = `Reading ${what} needs ${bytes} bytes at once, which could not be had; read it by rows.`;
+    throw new SubbitError("resources", message, { cause });
+  }
+}
+
+/** Bytes that are already in memory. */
+export function bytesSource(bytes: Uint8Array, name: string): ByteSource {
+  const source: ByteSource = {
+    name,
+    sizeBytes: bytes.byteLength,
+    read: async (offset, length) => {
+      requireRange(source, offset, length);
+      return bytes.slice(offset, offset + length);
+    },
+    close: async () => {},
+  };
+  return source;
+}
+
+/** A Blob or File, read by slices. */
+export function blobSource(blob: Blob, name: string): ByteSource {
+  const source: ByteSource = {
+    name,
+    sizeBytes: blob.size,
+    read: async (offset, length) => {
+      requireRange(source, offset, length);
+      const bytes = new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
+      if (bytes.byteLength !== length) {
+        throw inputError(
+          `${name} gave ${bytes.byteLength} bytes where ${length} were asked; it changed meanwhile.`,
+        );
+      }
+      return bytes;
+    },
+    close: async () => {},
+  };
+  return source;
+}
+
+/**
+ * A folder held as Blobs by file name, such as the files of a browser's folder picker.
+ *
+ * @param name what to call it in messages @default "the given files"
+ */
+export function blobFiles(files: ReadonlyMap<string, Blob>, name = "the given files"): FileSet {
+  return {
+    name,
+    list: async () => [...files.keys()],
+    open: async (fileName) => {
+      const blob = isPlainFileName(fileName) ? files.get(fileName) : undefined;
+      return blob && blobSource(blob, fileName);
+    },
+  };
+}
