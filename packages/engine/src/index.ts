@@ -4,3 +4,4 @@ export type { DType, HostArray, ValueType } from "./graph/types.js";
 export { gradients, type Seed } from "./graph/gradients.js";
 export * as ops from "./ops/index.js";
 export * from "./program.js";
+export * from "./blocks/index.js";

@@ -1,0 +1,113 @@
+/** The forward pass of @subbit/core as graph nodes: `Ops` over values of shape [batch * tokens, features]. */
+import type {
+  Activation,
+  AttentionSpec,
+  LinearRole,
+  LinearSite,
+  ModelSpec,
+  NormSite,
+  NormSpec,
+  Ops,
+  RopeSpec,
+} from "@subbit/core";
+import type { Value } from "../graph/graph.js";
+import * as ops from "../ops/index.js";
+import { factoredByActivations, factoredByFactors } from "./factored.js";
+import type { BlockForms } from "./forms.js";
+
+/** How many sequences of how many tokens a program works on; every sequence starts at position 0. */
+export interface BatchShape {
+  readonly batch: number;
+  readonly tokens: number;
+}
+
+export interface GraphOpsOptions extends BatchShape {
+  readonly spec: ModelSpec;
+  readonly forms: BlockForms;
+  /** The value of a feed; see `blockFeeds` for the names. */
+  readonly feed: (name: string) => Value;
+  /** Whether a feed's gradient is wanted; decides where scales are applied. @default none is */
+  readonly trained?: (name: string) => boolean;
+}
+
+/** Input and output of a linear, kept for calibration. */
+export interface LinearRecord {
+  readonly input: Value;
+  readonly output: Value;
+}
+
+export class GraphOps implements Ops<Value> {
+  /** The linears met so far. */
+  readonly linears = new Map<LinearRole, LinearRecord>();
+  readonly #options: GraphOpsOptions;
+  readonly #ropeTables = new Map<RopeSpec, ops.RopeTables>();
+  #mask: Value | undefined;
+
+  constructor(options: GraphOpsOptions) {
+    this.#options = options;
+  }
+
+  norm(x: Value, spec: NormSpec, { role }: NormSite): Value {
+    const { feed } = this.#options;
+    const weight = feed(`${role}.weight`);
+    return spec.kind === "rms"
+      ? ops.rmsNorm(x, weight, spec.eps)
+      : ops.layerNorm(x, weight, feed(`${role}.bias`), spec.eps);
+  }
+
+  linear(x: Value, { role }: LinearSite): Value {
+    const product = this.#product(x, role);
+    const output = this.#hasBias(role) ? ops.add(product, this.#options.feed(`${role}.bias`)) : product;
+    this.linears.set(role, { input: x, output });
+    return output;
+  }
+
+  rope(x: Value, heads: number, _headDim: number, spec: RopeSpec): Value {
+    let tables = this.#ropeTables.get(spec);
+    if (!tables) {
+      tables = ops.ropeTables(x, spec.inverseFrequencies, this.#options.tokens);
+      this.#ropeTables.set(spec, tables);
+    }
+    return ops.rope(x, tables, heads);
+  }
+
+  attention(q: Value, k: Value, v: Value, { heads, kvHeads, headDim, scale }: AttentionSpec): Value {
+    const { batch, tokens } = this.#options;
+    this.#mask ??= ops.causalMask(q, tokens);
+    return ops.causalAttention(q, k, v, this.#mask, { batch, tokens, heads, kvHeads, headDim, scale });
+  }
+
+  activation(x: Value, kind: Activation): Value {
+    return ACTIVATIONS[kind](x);
+  }
+
+  add(a: Value, b: Value): Value {
+    return ops.add(a, b);
+  }
+
+  multiply(a: Value, b: Value): Value {
+    return ops.mul(a, b);
+  }
+
+  #product(x: Value, role: LinearRole): Value {
+    const { forms, feed, trained = () => false } = this.#options;
+    const form = forms[role];
+    if (form.kind === "dense") return ops.matmul(x, feed(`${role}.weight`), { transB: true });
+    const any = (suffixes: readonly string[]): boolean =>
+      form.ranks.some((_, path) => suffixes.some((suffix) => trained(`${role}.paths.${path}.${suffix}`)));
+    const scalesOnly = any(["inScales", "midScales", "outScales"]) && !any(["inSigns", "outSigns"]);
+    const apply = scalesOnly && (form.envelope ?? 1) === 1 ? factoredByActivations : factoredByFactors;
+    return apply(x, form, (suffix) => feed(`${role}.${suffix}`));
+  }
+
+  #hasBias(role: LinearRole): boolean {
+    return this.#options.spec.linearShapes[role].bias;
+  }
+}
+
+const ACTIVATIONS: Readonly<Record<Activation, (x: Value) => Value>> = {
+  silu: ops.silu,
+  gelu: ops.gelu,
+  "gelu-tanh": ops.geluTanh,
+  relu: ops.relu,
+};

@@ -1,0 +1,7 @@
+/** Programs over the parts of a model. */
+export * from "./forms.js";
+export * from "./feeds.js";
+export * from "./graph-ops.js";
+export * from "./block-program.js";
+export * from "./block-programs.js";
+export * from "./head-program.js";
