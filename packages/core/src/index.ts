@@ -38,3 +38,6 @@ export {
 } from "./checkpoints/safetensors/encode.js";
 export { openGguf, type GgufFile } from "./checkpoints/gguf/file.js";
 export type { Metadata as GgufMetadata } from "./checkpoints/gguf/parse.js";
+export * from "./text/tokenizer.js";
+export { createChatTemplate, type ChatTemplate } from "./text/chat-template.js";
+export * from "./text/token-stream-decoder.js";
