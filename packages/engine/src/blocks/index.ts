@@ -5,3 +5,6 @@ export * from "./graph-ops.js";
 export * from "./block-program.js";
 export * from "./block-programs.js";
 export * from "./head-program.js";
+export * from "./head-runner.js";
+export * from "./load.js";
+export * from "./model-forward.js";

@@ -1,0 +1,119 @@
+/** A small random llama model in memory, dense or factored: what the tests of the engine run. */
+import {
+  modelSpec,
+  packSigns,
+  type DenseLinear,
+  type FactoredLinear,
+  type FactoredPath,
+  type Linear,
+  type LinearSite,
+  type Model,
+  type ModelSpec,
+} from "@subbit/core";
+import { randomNormal, randomSource } from "./support.js";
+
+export interface RandomModelOptions {
+  /** Paths of every factored linear; none means dense. @default 0 */
+  readonly paths?: number;
+  /** @default 1 */
+  readonly envelope?: number;
+  /** @default true */
+  readonly mid?: boolean;
+  /** @default 5 */
+  readonly rank?: number;
+  /** @default false */
+  readonly biases?: boolean;
+}
+
+export const TINY_CONFIG = {
+  model_type: "llama",
+  vocab_size: 29,
+  hidden_size: 12,
+  intermediate_size: 14,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 4,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+};
+
+export function randomModel(seed: number, options: RandomModelOptions = {}): Model {
+  const { biases = false } = options;
+  const spec = modelSpec({ ...TINY_CONFIG, attention_bias: biases, mlp_bias: biases }, "the test model");
+  const random = randomSource(seed);
+  const linears = new Map<string, Linear>();
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const [role, { rows, cols, bias }] of Object.entries(spec.linearShapes)) {
+      linears.set(`${layer} ${role}`, randomLinear(rows, cols, bias, random, options));
+    }
+  }
+  const norms = new Map<string, Float32Array>();
+  const table = randomDense(spec.vocabSize, spec.hiddenSize, random);
+  const head = randomDense(spec.vocabSize, spec.hiddenSize, random);
+  return {
+    spec,
+    checkpoint: undefined as unknown as Model["checkpoint"],
+    linear: ({ layer, role }: LinearSite) => Promise.resolve(linears.get(`${layer} ${role}`) as Linear),
+    norm: (site) => {
+      const key = JSON.stringify(site);
+      const weight = norms.get(key) ?? randomNormal(spec.hiddenSize, random).map((value) => 1 + 0.3 * value);
+      norms.set(key, weight);
+      return Promise.resolve({ weight });
+    },
+    embedding: () => Promise.resolve(table),
+    head: () => Promise.resolve(head),
+    close: () => Promise.resolve(),
+  };
+}
+
+export function tinySpec(): ModelSpec {
+  return modelSpec(TINY_CONFIG, "the test model");
+}
+
+function randomLinear(
+  rows: number,
+  cols: number,
+  bias: boolean,
+  random: () => number,
+  options: RandomModelOptions,
+): Linear {
+  const { paths = 0 } = options;
+  const biasValues = bias ? { bias: randomNormal(rows, random) } : {};
+  if (paths === 0) return { ...randomDense(rows, cols, random), ...biasValues };
+  const linear: FactoredLinear = {
+    kind: "factored",
+    rows,
+    cols,
+    paths: Array.from({ length: paths }, (_, path) => randomPath(rows, cols, path, random, options)),
+    ...biasValues,
+  };
+  return linear;
+}
+
+function randomPath(
+  rows: number,
+  cols: number,
+  path: number,
+  random: () => number,
+  { rank = 5, envelope = 1, mid = true }: RandomModelOptions,
+): FactoredPath {
+  const own = rank + path;
+  const scales = (length: number): Float32Array =>
+    Float32Array.from({ length }, () => (0.1 + 0.5 * random()) / envelope);
+  return {
+    rank: own,
+    envelope,
+    outSigns: packSigns(randomNormal(rows * own, random), rows, own),
+    inSigns: packSigns(randomNormal(own * cols, random), own, cols),
+    outScales: scales(envelope * rows),
+    inScales: scales(envelope * cols),
+    ...(mid && { midIn: scales(envelope * own) }),
+    ...(mid && envelope > 1 && { midOut: scales(envelope * own) }),
+  };
+}
+
+function randomDense(rows: number, cols: number, random: () => number): DenseLinear {
+  const values = randomNormal(rows * cols, random).map((value) => value / Math.sqrt(cols));
+  return { kind: "dense", rows, cols, storage: { dtype: "f32", values } };
+}
