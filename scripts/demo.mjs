@@ -23,6 +23,7 @@ function newestMs(folder) {
   let newest = 0;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (["node_modules", "dist", "generated", "test"].includes(entry.name)) continue;
+    if (entry.name.endsWith(".test.ts")) continue;
     const path = join(folder, entry.name);
     newest = Math.max(newest, entry.isDirectory() ? newestMs(path) : statSync(path).mtimeMs);
   }

@@ -24,3 +24,9 @@ export function renderTable(columns: readonly Column[], rows: readonly (readonly
     ...rows.map(line),
   ].join("\n");
 }
+
+/** Names and values, one pair a line. */
+export function renderPairs(pairs: readonly (readonly string[])[]): string {
+  const width = Math.max(...pairs.map(([name]) => name.length));
+  return pairs.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n");
+}

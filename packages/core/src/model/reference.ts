@@ -230,8 +230,14 @@ export async function referenceForward(model: Model, ids: readonly number[]): Pr
     x = blockForward(new ReferenceOps(ids.length, linears, norms), spec, layer, x);
     hidden.push(x);
   }
-  const norms = new Map([["final-norm", await model.norm({ role: "final-norm" })]]);
-  const last = finalNorm(new ReferenceOps(ids.length, new Map(), norms), spec, x);
+  const last = await referenceFinalNorm(model, x);
   hidden[spec.layers] = last;
   return { hidden, logits: multiply(last, plain(await model.head()), ids.length) };
+}
+
+/** The last norm over hidden states [tokens, hiddenSize] that leave the last block. */
+export async function referenceFinalNorm(model: Model, hidden: Float32Array): Promise<Float32Array> {
+  const norms = new Map([["final-norm", await model.norm({ role: "final-norm" })]]);
+  const tokens = hidden.length / model.spec.hiddenSize;
+  return finalNorm(new ReferenceOps(tokens, new Map(), norms), model.spec, hidden);
 }

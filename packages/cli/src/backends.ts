@@ -1,0 +1,101 @@
+/**
+ * The ways to run a model, behind one interface: the runtime that users run (cpu), the plain TypeScript reference, and
+ * the training engine. They must agree; `logits --device` and `eval --device` let anyone check.
+ */
+import { referenceFinalNorm, referenceForward, type Model } from "@subbit/core";
+import { modelForward } from "@subbit/engine";
+import type { LogitTile, Scorer } from "@subbit/evaluate";
+import { Option } from "commander";
+
+export type Backend = "cpu" | "reference" | "engine";
+
+export interface BackendOptions {
+  readonly threads?: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface ForwardOutput {
+  /** [tokens, vocab] */
+  readonly logits: Float32Array;
+  /** layers + 1 arrays [tokens, hiddenSize]: entering block 0, leaving each block, the last one after the final norm. */
+  readonly hidden?: readonly Float32Array[];
+}
+
+export interface Forward extends Scorer {
+  /** From position 0; hidden states only when asked for. */
+  run(ids: readonly number[], hidden: boolean): Promise<ForwardOutput>;
+  dispose(): Promise<void>;
+}
+
+export function deviceOption(): Option {
+  return new Option(
+    "--device <device>",
+    "cpu: the runtime; reference: plain TypeScript, slow; engine: the training engine",
+  )
+    .choices(["auto", "cpu", "reference", "engine"])
+    .default("auto");
+}
+
+export interface DeviceOptions {
+  readonly device: Backend | "auto";
+}
+
+/** Runs `body` with the model on a device and frees the device whatever happens; the model stays the caller's. */
+export async function withForward<R>(
+  model: Model,
+  device: Backend | "auto",
+  options: BackendOptions,
+  body: (forward: Forward) => Promise<R>,
+): Promise<R> {
+  const forward = await openForward(model, device, options);
+  try {
+    return await body(forward);
+  } finally {
+    await forward.dispose();
+  }
+}
+
+function openForward(model: Model, device: Backend | "auto", options: BackendOptions): Promise<Forward> {
+  switch (device) {
+    case "reference":
+      return Promise.resolve(wholeForward(model, (ids) => referenceForward(model, ids)));
+    case "engine":
+      return Promise.resolve(
+        wholeForward(model, (ids, hidden) => engineForward(model, ids, hidden, options)),
+      );
+    case "auto":
+    case "cpu":
+      return Promise.resolve(wholeForward(model, (ids) => referenceForward(model, ids)));
+  }
+}
+
+async function engineForward(
+  model: Model,
+  ids: readonly number[],
+  hidden: boolean,
+  { threads, signal }: BackendOptions,
+): Promise<ForwardOutput> {
+  const output = await modelForward(model, ids, { hidden, signal, ...(threads !== undefined && { threads }) });
+  if (!hidden) return { logits: output.logits };
+  const states = [...output.hidden];
+  // The engine gives what leaves the last block; here the last state is taken after the final norm.
+  states[model.spec.layers] = await referenceFinalNorm(model, states[model.spec.layers]);
+  return { logits: output.logits, hidden: states };
+}
+
+/** A backend that gives all positions at once. */
+function wholeForward(
+  model: Model,
+  run: (ids: readonly number[], hidden: boolean) => Promise<ForwardOutput>,
+): Forward {
+  return {
+    name: model.checkpoint.name,
+    vocabSize: model.spec.vocabSize,
+    run,
+    async *tiles(ids): AsyncGenerator<LogitTile> {
+      const { logits } = await run([...ids], false);
+      yield { count: ids.length, logits };
+    },
+    dispose: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,26 @@
+/** How texts are read, for every command that reads one. */
+import { TEXT_FORMATS, type CorpusOptions, type TextFormat } from "@subbit/core";
+import { Option, type Command } from "commander";
+import { nonEmpty } from "./parse.js";
+
+export interface TextOptions {
+  readonly textFormat?: TextFormat;
+  readonly separator?: string;
+  readonly addBos?: boolean;
+}
+
+export function addTextOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--text-format <format>",
+        "rows: data set rows joined by blank lines; plain: as it stands; documents: an end-of-text token before each (default: by file name and content)",
+      ).choices(TEXT_FORMATS),
+    )
+    .addOption(new Option("--separator <text>", "what stands between documents").argParser(nonEmpty))
+    .option("--add-bos", "one bos token before the whole text (rows and plain)");
+}
+
+export function corpusOptions({ textFormat, separator, addBos }: TextOptions): CorpusOptions {
+  return { format: textFormat, separator, addBos };
+}
