@@ -2,6 +2,7 @@
 import type { ModelSpec } from "@subbit/core";
 import { graphError, sizeOf } from "../graph/shapes.js";
 import type { HostArray } from "../graph/types.js";
+import { accumulate } from "../optim/latents.js";
 import type { CompileOptions, Feeds, Program, Results } from "../program.js";
 import { HEAD_CHUNK, headProgram, type HeadMode } from "./head-program.js";
 
@@ -51,7 +52,7 @@ export class HeadRunner {
         );
       }
       for (const [name] of this.#program.outputs) {
-        if (name.startsWith("grad.")) addInto(results[name] as Float32Array, made[name] as Float32Array);
+        if (name.startsWith("grad.")) accumulate(results[name] as Float32Array, made[name] as Float32Array);
       }
     }
     return results;
@@ -86,8 +87,4 @@ function padded(part: HostArray, length: number): HostArray {
   const out = new Int32Array(length);
   out.set(part);
   return out;
-}
-
-function addInto(sum: Float32Array, part: Float32Array): void {
-  for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] as number) + (part[at] as number);
 }

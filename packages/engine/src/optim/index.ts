@@ -1,0 +1,5 @@
+/** Optimizers and what goes with them, on the host. */
+export * from "./adamw.js";
+export * from "./schedules.js";
+export * from "./clipping.js";
+export * from "./latents.js";
