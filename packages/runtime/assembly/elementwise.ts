@@ -1,0 +1,78 @@
+// Activations, sums and products over whole padded rows; zero padding stays zero.
+import {
+  ACT_GELU,
+  ACT_GELU_TANH,
+  ACT_SILU,
+  E_OTHER,
+  W_DST,
+  W_SRC,
+  W_SRC_STRIDE,
+  X_KIND,
+  X_TIMES,
+} from "../src/abi";
+import { exp4 } from "./simd";
+import { number, shareStart, tokens, word } from "./words";
+
+// @ts-ignore: decorator
+@inline
+function sigmoid(x: v128): v128 {
+  const one = f32x4.splat(1);
+  return f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(x))));
+}
+
+/** x Phi(x). Phi by the rational approximation of erf of Abramowitz and Stegun, 7.1.26 (absolute error 1.5e-7). */
+function gelu(x: v128): v128 {
+  const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
+  const one = f32x4.splat(1);
+  const t = f32x4.div(one, f32x4.add(one, f32x4.mul(z, f32x4.splat(0.3275911))));
+  let p = f32x4.splat(1.061405429);
+  p = f32x4.add(f32x4.mul(p, t), f32x4.splat(-1.453152027));
+  p = f32x4.add(f32x4.mul(p, t), f32x4.splat(1.421413741));
+  p = f32x4.add(f32x4.mul(p, t), f32x4.splat(-0.284496736));
+  p = f32x4.add(f32x4.mul(p, t), f32x4.splat(0.254829592));
+  // 1 - erf(|x| / sqrt 2), halved: the tail on the far side of zero.
+  const tail = f32x4.mul(f32x4.mul(f32x4.mul(p, t), exp4(f32x4.neg(f32x4.mul(z, z)))), f32x4.splat(0.5));
+  const phi = v128.bitselect(tail, f32x4.sub(one, tail), f32x4.lt(x, f32x4.splat(0)));
+  return f32x4.mul(x, phi);
+}
+
+function geluTanh(x: v128): v128 {
+  // (1 + tanh u) / 2 = sigmoid(2u)
+  const cube = f32x4.mul(f32x4.mul(x, x), x);
+  const u = f32x4.mul(f32x4.add(x, f32x4.mul(cube, f32x4.splat(0.044715))), f32x4.splat(1.5957691216));
+  return f32x4.mul(x, sigmoid(u));
+}
+
+export function activate(pc: usize, thread: i32, threads: i32): void {
+  const kind = number(pc, X_KIND), times = word(pc, X_TIMES), src = word(pc, W_SRC), dst = word(pc, W_DST);
+  const vectors = (tokens() * number(pc, W_SRC_STRIDE)) >> 2;
+  const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
+  for (let i = <usize>shareStart(vectors, thread, threads) << 4; i < end; i += 16) {
+    const x = v128.load(src + i);
+    let y: v128;
+    if (kind == ACT_SILU) y = f32x4.mul(x, sigmoid(x));
+    else if (kind == ACT_GELU) y = gelu(x);
+    else if (kind == ACT_GELU_TANH) y = geluTanh(x);
+    else y = f32x4.max(x, f32x4.splat(0));
+    if (times != 0) y = f32x4.mul(y, v128.load(times + i));
+    v128.store(dst + i, y);
+  }
+}
+
+export function add(pc: usize, thread: i32, threads: i32): void {
+  const a = word(pc, W_SRC), b = word(pc, E_OTHER), dst = word(pc, W_DST);
+  const vectors = (tokens() * number(pc, W_SRC_STRIDE)) >> 2;
+  const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
+  for (let i = <usize>shareStart(vectors, thread, threads) << 4; i < end; i += 16) {
+    v128.store(dst + i, f32x4.add(v128.load(a + i), v128.load(b + i)));
+  }
+}
+
+export function multiply(pc: usize, thread: i32, threads: i32): void {
+  const a = word(pc, W_SRC), b = word(pc, E_OTHER), dst = word(pc, W_DST);
+  const vectors = (tokens() * number(pc, W_SRC_STRIDE)) >> 2;
+  const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
+  for (let i = <usize>shareStart(vectors, thread, threads) << 4; i < end; i += 16) {
+    v128.store(dst + i, f32x4.mul(v128.load(a + i), v128.load(b + i)));
+  }
+}

@@ -1,0 +1,30 @@
+// Rows of the embedding table for the ids of the tile.
+import {
+  CTRL_TOKEN_IDS,
+  M_COLS,
+  M_DTYPE,
+  M_ROW_BYTES,
+  M_ROW_SCALES,
+  M_WEIGHTS,
+  W_DST,
+  W_DST_STRIDE,
+} from "../src/abi";
+import { widen } from "./dense";
+import { number, tokens, word } from "./words";
+
+export function embed(pc: usize, thread: i32, threads: i32): void {
+  const cols = number(pc, M_COLS),
+    scales = word(pc, M_ROW_SCALES),
+    stride = word(pc, W_DST_STRIDE);
+  for (let token = thread; token < tokens(); token += threads) {
+    const id = load<usize>(<usize>CTRL_TOKEN_IDS + ((<usize>token) << 2));
+    const out = word(pc, W_DST) + ((<usize>token * stride) << 2);
+    widen(number(pc, M_DTYPE), word(pc, M_WEIGHTS) + id * word(pc, M_ROW_BYTES), out, cols);
+    if (scales != 0) {
+      const scale = v128.load32_splat(scales + (id << 2));
+      for (let at = out, end = out + ((<usize>cols) << 2); at < end; at += 16)
+        v128.store(at, f32x4.mul(v128.load(at), scale));
+    }
+    memory.fill(out + ((<usize>cols) << 2), 0, (stride - <usize>cols) << 2);
+  }
+}

@@ -1,0 +1,66 @@
+// Walks the program. Every thread walks all of it and does its share of each instruction; barriers are instructions too.
+import {
+  INSTRUCTION_BYTES,
+  OP_ACTIVATE,
+  OP_ADD,
+  OP_ATTENTION,
+  OP_BARRIER,
+  OP_DENSE,
+  OP_EMBED,
+  OP_HEADS,
+  OP_MULTIPLY,
+  OP_NORM,
+  OP_SIGN_PRODUCT,
+  OP_SIGN_TABLES,
+} from "../src/abi";
+import { attention } from "./attention";
+import { dense } from "./dense";
+import { activate, add, multiply } from "./elementwise";
+import { embed } from "./embed";
+import { heads } from "./heads";
+import { norm } from "./norm";
+import { signProduct } from "./sign-product";
+import { signTables } from "./sign-tables";
+import { barrier } from "./threads";
+
+export function runProgram(start: usize, end: usize, thread: i32, threads: i32): void {
+  for (let pc = start; pc < end; pc += INSTRUCTION_BYTES) {
+    switch (load<i32>(pc)) {
+      case OP_BARRIER:
+        barrier(threads);
+        break;
+      case OP_EMBED:
+        embed(pc, thread, threads);
+        break;
+      case OP_NORM:
+        norm(pc, thread, threads);
+        break;
+      case OP_DENSE:
+        dense(pc, thread, threads);
+        break;
+      case OP_SIGN_TABLES:
+        signTables(pc, thread, threads);
+        break;
+      case OP_SIGN_PRODUCT:
+        signProduct(pc, thread, threads);
+        break;
+      case OP_HEADS:
+        heads(pc, thread, threads);
+        break;
+      case OP_ATTENTION:
+        attention(pc, thread, threads);
+        break;
+      case OP_ACTIVATE:
+        activate(pc, thread, threads);
+        break;
+      case OP_ADD:
+        add(pc, thread, threads);
+        break;
+      case OP_MULTIPLY:
+        multiply(pc, thread, threads);
+        break;
+      default:
+        unreachable();
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// RMS norm and layer norm, one token a unit.
+import {
+  NORM_LAYER,
+  N_BIAS,
+  N_EPS,
+  N_FEATURES,
+  N_KIND,
+  N_WEIGHT,
+  W_DST,
+  W_DST_STRIDE,
+  W_SRC,
+  W_SRC_STRIDE,
+} from "../src/abi";
+import { sum } from "./simd";
+import { number, real, tokens, word } from "./words";
+
+export function norm(pc: usize, thread: i32, threads: i32): void {
+  const features = number(pc, N_FEATURES),
+    stride = word(pc, W_SRC_STRIDE);
+  const weight = word(pc, N_WEIGHT),
+    bias = word(pc, N_BIAS);
+  const whole = ((<usize>features) & ~3) << 2,
+    bytes = (<usize>features) << 2;
+  for (let token = thread; token < tokens(); token += threads) {
+    const x = word(pc, W_SRC) + ((<usize>token * stride) << 2);
+    const y = word(pc, W_DST) + ((<usize>token * word(pc, W_DST_STRIDE)) << 2);
+    let mean: f32 = 0;
+    if (number(pc, N_KIND) == NORM_LAYER) {
+      let total = f32x4.splat(0);
+      for (let i: usize = 0; i < whole; i += 16) total = f32x4.add(total, v128.load(x + i));
+      mean = sum(total);
+      for (let i = whole; i < bytes; i += 4) mean += load<f32>(x + i);
+      mean /= <f32>features;
+    }
+    const shift = f32x4.splat(mean);
+    let squares = f32x4.splat(0);
+    for (let i: usize = 0; i < whole; i += 16) {
+      const v = f32x4.sub(v128.load(x + i), shift);
+      squares = f32x4.add(squares, f32x4.mul(v, v));
+    }
+    let power = sum(squares);
+    for (let i = whole; i < bytes; i += 4) {
+      const v = load<f32>(x + i) - mean;
+      power += v * v;
+    }
+    const scale = f32x4.splat(1.0 / sqrt<f32>(power / <f32>features + real(pc, N_EPS)));
+    // The weight is zero beyond the features, so the padding of y becomes zero.
+    for (let i: usize = 0; i < stride << 2; i += 16) {
+      let v = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(x + i), shift), scale), v128.load(weight + i));
+      if (bias != 0) v = f32x4.add(v, v128.load(bias + i));
+      v128.store(y + i, v);
+    }
+  }
+}

@@ -1,0 +1,53 @@
+// Vector helpers shared by the kernels. One source, two builds: with relaxed SIMD a multiply-add is one instruction and a
+// table lookup needs no index clamp.
+
+// @ts-ignore: decorator
+@inline
+export function madd(a: v128, b: v128, c: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+/** Indices must be below 16: outside of that relaxed engines differ. */
+// @ts-ignore: decorator
+@inline
+export function lookup(table: v128, indices: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return i8x16.relaxed_swizzle(table, indices);
+  return i8x16.swizzle(table, indices);
+}
+
+/** [sum a, sum b, sum c, sum d] */
+// @ts-ignore: decorator
+@inline
+export function sums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7));
+}
+
+// @ts-ignore: decorator
+@inline
+export function sum(a: v128): f32 {
+  return (
+    f32x4.extract_lane(a, 0) + f32x4.extract_lane(a, 2) + (f32x4.extract_lane(a, 1) + f32x4.extract_lane(a, 3))
+  );
+}
+
+/** e^x to about 2 ulp: x = n ln 2 + r, a polynomial for e^r, n into the exponent bits. */
+export function exp4(v: v128): v128 {
+  const x = f32x4.max(f32x4.min(v, f32x4.splat(88.0)), f32x4.splat(-87.0));
+  // Adding 1.5 * 2^23 leaves the nearest integer in the low mantissa bits.
+  const shifted = f32x4.add(f32x4.mul(x, f32x4.splat(1.44269504)), f32x4.splat(12582912.0));
+  const n = f32x4.sub(shifted, f32x4.splat(12582912.0));
+  let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
+  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.1219444e-4)));
+  let p = f32x4.splat(1.9875691e-4);
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.3981999e-3));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(8.333452e-3));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(4.1665796e-2));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(1.6666666e-1));
+  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(5.0e-1));
+  p = f32x4.add(f32x4.add(f32x4.mul(p, f32x4.mul(r, r)), r), f32x4.splat(1.0));
+  const power = i32x4.shl(i32x4.add(i32x4.sub(shifted, i32x4.splat(0x4b400000)), i32x4.splat(127)), 23);
+  return f32x4.mul(p, power);
+}

@@ -1,0 +1,174 @@
+/**
+ * The contract between TypeScript and the WebAssembly kernels: where the control block lies, how an instruction is laid out,
+ * what its words mean. This file is compiled by both tsc and AssemblyScript, so it holds plain integer constants only.
+ *
+ * Memory: [0, 1024) unused, [1024, 2048) control block, then token ids of a tile, then whatever the planner puts there.
+ * Activations are f32, one row a token, rows padded to `ROW_PAD` floats; every kernel writes its whole padded row and the
+ * padding is zero, so that the next kernel may read it without masks.
+ */
+
+/** Floats a row of activations is padded to: a chunk of the sign kernel. */
+export const ROW_PAD = 32;
+/** Columns a dense weight row is padded to. */
+export const DENSE_COL_PAD = 16;
+/** Rows that the dense kernel takes at once. */
+export const DENSE_ROW_TILE = 4;
+/** Rows that the sign kernel takes at once. */
+export const SIGN_ROW_TILE = 16;
+/** Inputs of one chunk of packed signs: eight groups of four. */
+export const SIGN_CHUNK = 32;
+/** Inputs that share one quantisation step. */
+export const SIGN_BLOCK = 512;
+/** Bytes of tables for one input: a group of four has two tables (low and high six bits) of 16 bytes. */
+export const TABLE_BYTES_PER_INPUT = 8;
+/**
+ * Largest |sum of a group| after inputs are rounded to 16-bit integers, four roundings of 1/2 aside. The sum itself is then
+ * rounded to 12 bits: one coarse rounding a group instead of one an input halves the error.
+ */
+export const TABLE_LIMIT = 32700;
+/** Bits that this second rounding drops: |sum| <= 32702 becomes at most 2044. */
+export const TABLE_SHIFT = 4;
+/** Keys that attention scores before it rescales its running sum. */
+export const KEY_BLOCK = 32;
+/** Longest tile of tokens that the control block has room for. */
+export const MAX_TILE = 256;
+
+// ---- control block: byte addresses ----
+export const CTRL_BARRIER_COUNT = 1024;
+export const CTRL_BARRIER_GENERATION = 1088;
+export const CTRL_SLEEPERS = 1152;
+export const CTRL_COMMAND = 1216;
+export const CTRL_QUIT = 1280;
+/** First instruction to run, byte address. */
+export const CTRL_PROGRAM_START = 1284;
+/** One past the last instruction, byte address. */
+export const CTRL_PROGRAM_END = 1288;
+export const CTRL_THREADS = 1292;
+/** Tokens in this tile. */
+export const CTRL_TOKENS = 1296;
+/** Position of the tile's first token. */
+export const CTRL_POSITION = 1300;
+/** First token of the tile whose logits are wanted. */
+export const CTRL_HEAD_FIRST = 1304;
+/** Scratch memory of thread t starts at CTRL_SCRATCH + t * CTRL_SCRATCH_STRIDE. */
+export const CTRL_SCRATCH = 1308;
+export const CTRL_SCRATCH_STRIDE = 1312;
+/** 16 bytes of 0x0f: a mask read from memory stays in a register, a constant is rebuilt at each use by some engines. */
+export const CTRL_NIBBLE_MASK = 1344;
+/** i32 ids of the tile. */
+export const CTRL_TOKEN_IDS = 2048;
+/** First free byte. */
+export const CTRL_END = 3072;
+
+// ---- instructions: 16 words of 32 bits, word 0 is the opcode ----
+export const INSTRUCTION_WORDS = 16;
+export const INSTRUCTION_BYTES = 64;
+
+export const OP_BARRIER = 0;
+export const OP_EMBED = 1;
+export const OP_NORM = 2;
+export const OP_DENSE = 3;
+export const OP_SIGN_TABLES = 4;
+export const OP_SIGN_PRODUCT = 5;
+export const OP_HEADS = 6;
+export const OP_ATTENTION = 7;
+export const OP_ACTIVATE = 8;
+export const OP_ADD = 9;
+export const OP_MULTIPLY = 10;
+
+/** Words that mean the same wherever they occur: byte addresses of f32 rows, strides in floats. */
+export const W_SRC = 1;
+export const W_SRC_STRIDE = 2;
+export const W_DST = 3;
+export const W_DST_STRIDE = 4;
+
+// dtype codes
+export const DTYPE_F32 = 0;
+export const DTYPE_F16 = 1;
+export const DTYPE_BF16 = 2;
+export const DTYPE_I8 = 3;
+export const DTYPE_I4 = 4;
+
+// OP_EMBED and OP_DENSE: [rows, cols] matrix
+export const M_WEIGHTS = 5;
+export const M_DTYPE = 6;
+export const M_ROWS = 7;
+/** Padded to DENSE_COL_PAD. */
+export const M_COLS = 8;
+export const M_ROW_BYTES = 9;
+/** f32 [rows padded to 4], i8 and i4 only. */
+export const M_ROW_SCALES = 10;
+/** f32 [rows padded to 4] or 0. */
+export const M_BIAS = 11;
+/** f32 rows added to the product (same stride as dst), or 0. */
+export const M_RESIDUAL = 12;
+/** 1: only the tokens from CTRL_HEAD_FIRST on. */
+export const M_HEAD_ONLY = 13;
+
+// OP_NORM
+export const N_KIND = 5;
+export const N_FEATURES = 6;
+/** f32 [stride], zero beyond the features. */
+export const N_WEIGHT = 7;
+/** The same, or 0. */
+export const N_BIAS = 8;
+/** f32 */
+export const N_EPS = 9;
+export const NORM_RMS = 0;
+export const NORM_LAYER = 1;
+
+// OP_SIGN_TABLES: dst = tables, W_DST_STRIDE in BYTES a token; after the tables come the f32 step sizes of the blocks
+/** Inputs, padded to SIGN_CHUNK. */
+export const T_COLS = 5;
+/** f32 [cols padded] multiplied into the input, or 0. */
+export const T_SCALE = 6;
+/** Adds to the thread id when units are dealt, so that neighbours do not all load thread 0. */
+export const T_ROTATE = 7;
+
+// OP_SIGN_PRODUCT: src = tables (stride in BYTES), dst f32
+export const S_WEIGHTS = 5;
+/** Rows, padded to SIGN_ROW_TILE. */
+export const S_ROWS = 6;
+export const S_COLS = 7;
+/** f32 [rows padded], zero beyond the rows. */
+export const S_SCALE = 8;
+/** f32 [rows padded] or 0. */
+export const S_BIAS = 9;
+/** f32 rows (same stride as dst) or 0. */
+export const S_RESIDUAL = 10;
+/** 1: add to what dst holds. */
+export const S_ACCUMULATE = 11;
+
+// OP_HEADS: rotates (or copies) heads into a buffer or the KV cache. dst byte address =
+// dst + (token + (H_AT_POSITION ? position : 0)) * H_TOKEN_STRIDE * 4 + head * H_HEAD_STRIDE * 4
+export const H_HEADS = 5;
+export const H_HEAD_DIM = 6;
+export const H_TOKEN_STRIDE = 7;
+export const H_HEAD_STRIDE = 8;
+export const H_AT_POSITION = 9;
+/** f32 [positions, headDim / 2]; 0: copy without rotation. */
+export const H_COS = 10;
+export const H_SIN = 11;
+
+// OP_ATTENTION: src = q, caches f32 [kvHeads, capacity, headDim padded to 4]
+export const A_KEYS = 5;
+export const A_VALUES = 6;
+export const A_HEADS = 7;
+export const A_KV_HEADS = 8;
+export const A_HEAD_DIM = 9;
+/** Positions of the cache, a multiple of KEY_BLOCK. */
+export const A_CAPACITY = 10;
+/** f32 */
+export const A_SCALE = 11;
+
+// OP_ACTIVATE: dst = act(src) (* gate partner); all strides W_SRC_STRIDE
+export const X_KIND = 5;
+/** Rows multiplied into the result, or 0. */
+export const X_TIMES = 6;
+export const ACT_SILU = 0;
+export const ACT_GELU = 1;
+export const ACT_GELU_TANH = 2;
+export const ACT_RELU = 3;
+
+// OP_ADD, OP_MULTIPLY: dst = src (op) other; all strides W_SRC_STRIDE
+export const E_OTHER = 5;

@@ -1,0 +1,100 @@
+/** Twin of the dense product and of the embedding lookup: y = W x (* row scale) (+ bias) (+ residual). */
+import {
+  CTRL_HEAD_FIRST,
+  CTRL_TOKENS,
+  CTRL_TOKEN_IDS,
+  DTYPE_BF16,
+  DTYPE_F16,
+  DTYPE_F32,
+  DTYPE_I8,
+  M_BIAS,
+  M_COLS,
+  M_DTYPE,
+  M_HEAD_ONLY,
+  M_RESIDUAL,
+  M_ROWS,
+  M_ROW_BYTES,
+  M_ROW_SCALES,
+  M_WEIGHTS,
+  W_DST,
+  W_DST_STRIDE,
+  W_SRC,
+  W_SRC_STRIDE,
+} from "../abi.js";
+import { control, floats, word, type MemoryViews } from "./memory.js";
+
+const bits = new Uint32Array(1);
+const asFloat = new Float32Array(bits.buffer);
+
+/** IEEE half bit pattern to a number. */
+export function halfToNumber(half: number): number {
+  const exponent = (half >>> 10) & 31;
+  const mantissa = half & 1023;
+  const magnitude =
+    exponent === 0
+      ? mantissa * 2 ** -24
+      : exponent === 31
+        ? mantissa
+          ? NaN
+          : Infinity
+        : (1024 + mantissa) * 2 ** (exponent - 25);
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+/** One row of any dtype as numbers; row scales not applied. */
+function readRow(m: MemoryViews, dtype: number, at: number, cols: number): Float32Array {
+  const row = new Float32Array(cols);
+  for (let i = 0; i < cols; i++) {
+    if (dtype === DTYPE_F32) row[i] = m.f32[(at >>> 2) + i];
+    else if (dtype === DTYPE_F16) row[i] = halfToNumber(m.u16[(at >>> 1) + i]);
+    else if (dtype === DTYPE_BF16) {
+      bits[0] = m.u16[(at >>> 1) + i] << 16;
+      row[i] = asFloat[0];
+    } else if (dtype === DTYPE_I8) row[i] = m.i8[at + i];
+    else row[i] = ((m.u8[at + (i >>> 1)] >>> ((i & 1) * 4)) & 15) - 8;
+  }
+  return row;
+}
+
+export function dense(m: MemoryViews, pc: number): void {
+  const rows = word(m, pc, M_ROWS);
+  const cols = word(m, pc, M_COLS);
+  const [scales, bias, residual] = [M_ROW_SCALES, M_BIAS, M_RESIDUAL].map((index) => floats(m, pc, index));
+  const first = word(m, pc, M_HEAD_ONLY) ? control(m, CTRL_HEAD_FIRST) : 0;
+  const last = control(m, CTRL_TOKENS);
+  const stride = word(m, pc, W_DST_STRIDE);
+  for (let r = 0; r < rows; r++) {
+    const row = readRow(m, word(m, pc, M_DTYPE), word(m, pc, M_WEIGHTS) + r * word(m, pc, M_ROW_BYTES), cols);
+    for (let token = first; token < last; token++) {
+      const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
+      let sum = 0;
+      for (let i = 0; i < cols; i++) sum += row[i] * m.f32[x + i];
+      if (scales) sum *= m.f32[scales + r];
+      if (bias) sum += m.f32[bias + r];
+      if (residual) sum += m.f32[residual + token * stride + r];
+      m.f32[floats(m, pc, W_DST) + token * stride + r] = sum;
+    }
+  }
+  for (let token = first; token < last; token++) {
+    const y = floats(m, pc, W_DST) + token * stride;
+    m.f32.fill(0, y + rows, y + stride);
+  }
+}
+
+export function embed(m: MemoryViews, pc: number): void {
+  const cols = word(m, pc, M_COLS);
+  const stride = word(m, pc, W_DST_STRIDE);
+  const scales = floats(m, pc, M_ROW_SCALES);
+  for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
+    const id = m.u32[(CTRL_TOKEN_IDS >>> 2) + token];
+    const row = readRow(
+      m,
+      word(m, pc, M_DTYPE),
+      word(m, pc, M_WEIGHTS) + id * word(m, pc, M_ROW_BYTES),
+      cols,
+    );
+    const y = floats(m, pc, W_DST) + token * stride;
+    for (let i = 0; i < cols; i++) m.f32[y + i] = scales ? row[i] * m.f32[scales + id] : row[i];
+    m.f32.fill(0, y + cols, y + stride);
+  }
+}

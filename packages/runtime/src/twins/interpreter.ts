@@ -1,0 +1,45 @@
+/** Runs a program with the plain TypeScript twins: slow, obvious, on the same memory and the same instructions. */
+import {
+  INSTRUCTION_BYTES,
+  OP_ACTIVATE,
+  OP_ADD,
+  OP_ATTENTION,
+  OP_BARRIER,
+  OP_DENSE,
+  OP_EMBED,
+  OP_HEADS,
+  OP_MULTIPLY,
+  OP_NORM,
+  OP_SIGN_PRODUCT,
+  OP_SIGN_TABLES,
+} from "../abi.js";
+import { attention } from "./attention.js";
+import { dense, embed } from "./dense.js";
+import { activate, add, multiply } from "./elementwise.js";
+import { heads } from "./heads.js";
+import { word, type MemoryViews, type Twin } from "./memory.js";
+import { norm } from "./norm.js";
+import { signProduct, signTables } from "./sign.js";
+
+const TWINS = new Map<number, Twin>([
+  [OP_BARRIER, () => undefined],
+  [OP_EMBED, embed],
+  [OP_NORM, norm],
+  [OP_DENSE, dense],
+  [OP_SIGN_TABLES, signTables],
+  [OP_SIGN_PRODUCT, signProduct],
+  [OP_HEADS, heads],
+  [OP_ATTENTION, attention],
+  [OP_ACTIVATE, activate],
+  [OP_ADD, add],
+  [OP_MULTIPLY, multiply],
+]);
+
+/** Runs the instructions in [start, end), byte addresses. */
+export function runTwins(memory: MemoryViews, start: number, end: number): void {
+  for (let pc = start; pc < end; pc += INSTRUCTION_BYTES) {
+    const twin = TWINS.get(word(memory, pc, 0));
+    if (twin === undefined) throw new RangeError(`No instruction has the opcode ${word(memory, pc, 0)}.`);
+    twin(memory, pc);
+  }
+}
