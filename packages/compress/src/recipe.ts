@@ -34,8 +34,8 @@ export interface DistilRecipe {
   readonly batch: number;
   /** Share of the steps with a rising rate. */
   readonly warmup: number;
-  /** Global gradient norm, per optimizer step. */
-  readonly clip: number;
+  readonly beta1: number;
+  readonly beta2: number;
   /** Slope k of the surrogate k (1 - tanh^2 (k x)) of the sign. */
   readonly surrogateWidth: number;
 }
@@ -76,7 +76,8 @@ const DEFAULT: Recipe = {
     rates: { latents: 0, scales: 0.01, norms: 0.003 },
     batch: 2,
     warmup: 0.05,
-    clip: 1,
+    beta1: 0.9,
+    beta2: 0.99,
     surrogateWidth: 1,
   },
   full: {
@@ -84,7 +85,8 @@ const DEFAULT: Recipe = {
     rates: { latents: 0.05, scales: 0.01, norms: 0.003 },
     batch: 2,
     warmup: 0.05,
-    clip: 1,
+    beta1: 0.9,
+    beta2: 0.99,
     surrogateWidth: 1,
   },
 };

@@ -60,7 +60,7 @@ export interface BlockState {
 
 export const NORM_ROLES: readonly NormRole[] = ["attention-norm", "mlp-norm"];
 
-/** Every array of a block by a stable name, such as `q.path0.outLatents` or `attention-norm.weight`. */
+/** Every array of a block by a stable name, such as `q.paths.0.outLatents` or `attention-norm.weight`. */
 export function blockArrays(block: BlockState): Map<string, Float32Array> {
   const arrays = new Map<string, Float32Array>();
   for (const role of LINEAR_ROLES) {
@@ -68,11 +68,11 @@ export function blockArrays(block: BlockState): Map<string, Float32Array> {
     if (linear.kind === "dense") arrays.set(`${role}.weight`, linear.weight);
     else {
       linear.paths.forEach((path, p) => {
-        arrays.set(`${role}.path${p}.outLatents`, path.outLatents);
-        arrays.set(`${role}.path${p}.inLatents`, path.inLatents);
-        arrays.set(`${role}.path${p}.outScales`, path.outScales);
-        if (path.midScales) arrays.set(`${role}.path${p}.midScales`, path.midScales);
-        arrays.set(`${role}.path${p}.inScales`, path.inScales);
+        arrays.set(`${role}.paths.${p}.outLatents`, path.outLatents);
+        arrays.set(`${role}.paths.${p}.inLatents`, path.inLatents);
+        arrays.set(`${role}.paths.${p}.outScales`, path.outScales);
+        if (path.midScales) arrays.set(`${role}.paths.${p}.midScales`, path.midScales);
+        arrays.set(`${role}.paths.${p}.inScales`, path.inScales);
       });
     }
     if (linear.bias) arrays.set(`${role}.bias`, linear.bias);
@@ -97,7 +97,7 @@ export function withArrays(block: BlockState, arrays: ReadonlyMap<string, Float3
         return [role, { ...linear, weight, ...bias(role, linear.bias) }];
       }
       const paths = linear.paths.map((path, p): PathState => {
-        const at = (name: string, old: Float32Array) => take(`${role}.path${p}.${name}`, old);
+        const at = (name: string, old: Float32Array) => take(`${role}.paths.${p}.${name}`, old);
         return {
           rank: path.rank,
           outLatents: at("outLatents", path.outLatents),

@@ -1,0 +1,222 @@
+/**
+ * Whole-model distillation: the mean KL divergence from the teacher's next-token distribution is the only loss.
+ *
+ * A step runs one batch of windows forward through the packed blocks, keeping each block's input; the head program
+ * gives the gradient at the last block's output; then every block, last first, recomputes itself, returns its
+ * gradients and is updated at once, so that gradients of only one block exist at a time. Scales and norms always
+ * train; latents do where their rate is above 0 (then signs move by the straight-through surrogate).
+ * Sources: LittleBit and OneBit (KL distillation), NanoQuant (scales only), see docs/compress.md for what was measured.
+ */
+import { type ModelSpec, SubbitError, throwIfAborted } from "@subbit/core";
+import { BlockPrograms, type CompileOptions, HeadRunner, type Results } from "@subbit/engine";
+import { gatherWindows, type Windows } from "../calibrate/windows.js";
+import { LatentSteps, plainStep } from "../optimise/latent-step.js";
+import { cosineSchedule } from "../optimise/schedule.js";
+import { Random } from "../random.js";
+import type { DistilRecipe } from "../recipe.js";
+import { meanMagnitude } from "../student/latents.js";
+import { embed, type EndsState, endsFeeds, type ModelState } from "../student/model-state.js";
+import type { HiddenSource } from "../student/hidden-store.js";
+import { BlockTrainer } from "../student/trainer.js";
+
+export interface DistilTask {
+  readonly spec: ModelSpec;
+  /** Trained in place. */
+  readonly student: ModelState;
+  readonly teacher: EndsState;
+  /** What leaves the teacher's last block, by window. */
+  readonly teacherHidden: HiddenSource;
+  readonly windows: Windows;
+  readonly recipe: DistilRecipe;
+  /** Optimizer steps. */
+  readonly steps: number;
+  readonly seed: number;
+}
+
+/** State between two steps. */
+export interface DistilSnapshot {
+  readonly arrays: ReadonlyMap<string, Float32Array>;
+  /** Steps done. */
+  readonly step: number;
+  /** Mean KL of each step so far. */
+  readonly losses: readonly number[];
+}
+
+export interface DistilOptions extends CompileOptions {
+  readonly signal?: AbortSignal;
+  /** Where to go on. @default the beginning */
+  readonly from?: DistilSnapshot;
+  /** Called after each step. */
+  readonly onStep?: (step: number, loss: number) => void;
+  /** Called when `snapshotSeconds` have passed since the last one, and when the signal fires. */
+  readonly snapshot?: (state: DistilSnapshot) => Promise<void>;
+  /** @default 60 */
+  readonly snapshotSeconds?: number;
+}
+
+export interface DistilResult {
+  /** Mean KL of each step, in nats a token. */
+  readonly losses: readonly number[];
+}
+
+/** Trains the student in place. Throws `interrupted`, after a snapshot, when the signal fires. */
+export async function distil(task: DistilTask, options: DistilOptions = {}): Promise<DistilResult> {
+  const { signal, from, onStep, snapshot, snapshotSeconds = 60, ...compile } = options;
+  const trainer = await ModelTrainer.create(task, compile);
+  const losses = from ? [...from.losses] : [];
+  try {
+    if (from) trainer.restore(from);
+    let saved = performance.now();
+    for (let step = from?.step ?? 0; step < task.steps; step++) {
+      if (signal?.aborted && snapshot) await snapshot({ arrays: trainer.arrays(), step, losses });
+      throwIfAborted(signal);
+      const loss = await trainer.step(step);
+      losses.push(loss);
+      onStep?.(step, loss);
+      if (snapshot && step + 1 < task.steps && performance.now() - saved > snapshotSeconds * 1000) {
+        await snapshot({ arrays: trainer.arrays(), step: step + 1, losses });
+        saved = performance.now();
+      }
+    }
+    return { losses };
+  } finally {
+    await trainer.dispose();
+  }
+}
+
+/** Windows of step `step`: shuffled anew in every pass by (seed, pass), so no state has to be kept. */
+export function stepWindows(step: number, batch: number, count: number, seed: number): number[] {
+  const chosen: number[] = [];
+  let pass = -1;
+  let order: Uint32Array = new Uint32Array();
+  for (let at = step * batch; at < (step + 1) * batch; at++) {
+    const wanted = Math.floor(at / count);
+    if (wanted !== pass) {
+      pass = wanted;
+      order = new Random((seed * 1_000_003 + pass) >>> 0).permutation(count);
+    }
+    chosen.push(order[at % count]!);
+  }
+  return chosen;
+}
+
+class ModelTrainer {
+  readonly #task: DistilTask;
+  readonly #programs: BlockPrograms;
+  readonly #head: HeadRunner;
+  readonly #latentSteps: LatentSteps;
+  readonly #blocks: readonly BlockTrainer[];
+  readonly #finalNorm: { first: Float32Array; second: Float32Array; rate: number };
+  /** Gradient arrays by program shape, shared by all blocks. */
+  readonly #buffers = new Map<string, Results>();
+
+  private constructor(task: DistilTask, programs: BlockPrograms, head: HeadRunner, latentSteps: LatentSteps) {
+    const { spec, student, recipe } = task;
+    this.#task = task;
+    this.#programs = programs;
+    this.#head = head;
+    this.#latentSteps = latentSteps;
+    this.#blocks = student.blocks.map((block) => new BlockTrainer(spec, block, { ...recipe.rates, weights: 0 }));
+    const { weight } = student.ends.finalNorm;
+    this.#finalNorm = {
+      first: new Float32Array(weight.length),
+      second: new Float32Array(weight.length),
+      rate: recipe.rates.norms * meanMagnitude(weight),
+    };
+  }
+
+  static async create(task: DistilTask, compile: CompileOptions): Promise<ModelTrainer> {
+    const sharedHead = task.student.ends.head === task.teacher.head;
+    const head = await HeadRunner.create(task.spec, { ...compile, mode: "kl", gradients: true, sharedHead });
+    const programs = new BlockPrograms(task.spec, compile);
+    return new ModelTrainer(task, programs, head, new LatentSteps(task.recipe.surrogateWidth, compile));
+  }
+
+  async dispose(): Promise<void> {
+    await this.#programs.dispose();
+    await this.#head.dispose();
+    await this.#latentSteps.dispose();
+  }
+
+  /** Mean KL of the batch, before the update. */
+  async step(step: number): Promise<number> {
+    const { spec, student, teacher, teacherHidden, windows, recipe, steps, seed } = this.#task;
+    const batch = Math.min(recipe.batch, windows.count);
+    const chosen = stepWindows(step, batch, windows.count, seed);
+    const ids = gatherWindows(windows, chosen);
+    const shape = { batch, tokens: windows.seqlen };
+    const inputs: Float32Array[] = [embed(student.ends.embedding, spec.hiddenSize, ids)];
+    for (const [layer, block] of this.#blocks.entries()) {
+      const program = await this.#programs.get(block.forms, { ...shape, mode: "forward" });
+      inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer]! }))["out"]!);
+    }
+    const sharedHead = student.ends.head === teacher.head;
+    const result = await this.#head.run(
+      ids.length,
+      { ...endsFeeds(student.ends), ...endsFeeds(teacher, "teacher.", !sharedHead) },
+      {
+        hidden: inputs.pop()!,
+        teacherHidden: await teacherHidden.gather(chosen),
+        tokenWeights: new Float32Array(ids.length).fill(1 / ids.length),
+      },
+    );
+    const loss = result["tokenKl"]!.reduce((sum, kl) => sum + kl, 0) / ids.length;
+    if (!Number.isFinite(loss)) {
+      throw new SubbitError("input", `The distillation diverged at step ${step} (loss ${loss}); ask for smaller rates.`);
+    }
+    const factor = cosineSchedule(step, steps, recipe.warmup);
+    const betas = { beta1: recipe.beta1, beta2: recipe.beta2 };
+    this.#stepFinalNorm(result["grad.final-norm.weight"]!, factor, step);
+    let dOut = result["dHidden"]!;
+    for (let layer = this.#blocks.length - 1; layer >= 0; layer--) {
+      const block = this.#blocks[layer]!;
+      const { forms, trainable } = block;
+      const program = await this.#programs.get(forms, { ...shape, mode: "backward", trainable });
+      const buffers = this.#buffersOf(JSON.stringify(forms), () => BlockTrainer.gradientBuffers(program));
+      const gradients = await program.run({ ...block.feeds, hidden: inputs[layer]!, dOut }, buffers);
+      dOut = gradients["dHidden"]!;
+      await block.apply(gradients, factor, betas, this.#latentSteps);
+    }
+    return loss;
+  }
+
+  arrays(): Map<string, Float32Array> {
+    const arrays = new Map<string, Float32Array>([
+      ["final-norm.weight", this.#task.student.ends.finalNorm.weight],
+      ["final-norm.weight.first", this.#finalNorm.first],
+      ["final-norm.weight.second", this.#finalNorm.second],
+    ]);
+    for (const [layer, block] of this.#blocks.entries()) {
+      for (const [name, array] of block.snapshotArrays()) arrays.set(`${layer}.${name}`, array);
+    }
+    return arrays;
+  }
+
+  restore(snapshot: DistilSnapshot): void {
+    const own = this.arrays();
+    for (const [name, array] of own) array.set(snapshot.arrays.get(name)!);
+    for (const block of this.#blocks) block.resume(snapshot.step);
+  }
+
+  #buffersOf(key: string, make: () => Results): Results {
+    let buffers = this.#buffers.get(key);
+    if (buffers === undefined) {
+      buffers = make();
+      this.#buffers.set(key, buffers);
+    }
+    return buffers;
+  }
+
+  #stepFinalNorm(gradient: Float32Array, factor: number, step: number): void {
+    const { first, second, rate } = this.#finalNorm;
+    const { beta1, beta2 } = this.#task.recipe;
+    if (rate === 0) return;
+    plainStep(this.#task.student.ends.finalNorm.weight, first, second, gradient, {
+      beta1,
+      beta2,
+      rate: (rate * factor) / (1 - beta1 ** (step + 1)),
+      secondCorrection: 1 / (1 - beta2 ** (step + 1)),
+      epsilon: 1e-12,
+    });
+  }
+}

@@ -1,0 +1,66 @@
+/** A block under training as feeds of the engine's block programs: signs as f32, everything else shared with the state. */
+import { LINEAR_ROLES, type LinearRole } from "@subbit/core";
+import type { BlockForms, LinearForm, WeightFeeds } from "@subbit/engine";
+import { type BlockState, NORM_ROLES, type LinearState } from "./state.js";
+
+/** The forms of a block, as the engine's programs want them. */
+export function blockForms(block: BlockState): BlockForms {
+  return Object.fromEntries(LINEAR_ROLES.map((role) => [role, formOf(block.linears[role])])) as Record<
+    LinearRole,
+    LinearForm
+  >;
+}
+
+function formOf(linear: LinearState): LinearForm {
+  if (linear.kind === "dense") return { kind: "dense" };
+  return {
+    kind: "factored",
+    ranks: linear.paths.map((path) => path.rank),
+    mid: linear.paths[0]?.midScales !== undefined,
+  };
+}
+
+/** Name of the feed that holds the signs of a latent array, and the reverse. */
+export function signsName(latents: string): string {
+  return latents.replace(/Latents$/, "Signs");
+}
+export function latentsName(signs: string): string {
+  return signs.replace(/Signs$/, "Latents");
+}
+
+/** +1 and -1; sgn(0) = +1. */
+export function writeSigns(latents: Float32Array, signs: Float32Array): void {
+  for (let i = 0; i < latents.length; i++) signs[i] = latents[i]! < 0 ? -1 : 1;
+}
+
+/** Feeds of a block. Scales, norms, weights and biases are the state's own arrays; signs are made from the latents. */
+export function stateFeeds(block: BlockState): WeightFeeds {
+  const feeds: WeightFeeds = {};
+  for (const role of LINEAR_ROLES) {
+    const linear = block.linears[role];
+    if (linear.kind === "dense") feeds[`${role}.weight`] = linear.weight;
+    else {
+      linear.paths.forEach((path, p) => {
+        const prefix = `${role}.paths.${p}`;
+        feeds[`${prefix}.outSigns`] = signsOf(path.outLatents);
+        feeds[`${prefix}.inSigns`] = signsOf(path.inLatents);
+        feeds[`${prefix}.outScales`] = path.outScales;
+        feeds[`${prefix}.inScales`] = path.inScales;
+        if (path.midScales) feeds[`${prefix}.midScales`] = path.midScales;
+      });
+    }
+    if (linear.bias) feeds[`${role}.bias`] = linear.bias;
+  }
+  for (const role of NORM_ROLES) {
+    feeds[`${role}.weight`] = block.norms[role].weight;
+    const { bias } = block.norms[role];
+    if (bias) feeds[`${role}.bias`] = bias;
+  }
+  return feeds;
+}
+
+function signsOf(latents: Float32Array): Float32Array {
+  const signs = new Float32Array(latents.length);
+  writeSigns(latents, signs);
+  return signs;
+}
