@@ -35,11 +35,14 @@ export type Feeds = Readonly<Record<string, HostArray>>;
 export type Results = Record<string, Float32Array>;
 
 export interface Program {
+  /** The inputs that the outputs depend on. */
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
   /**
-   * Runs once. Every input must be fed with an array of its dtype and size; further names in `feeds` are an error.
-   * `fetches` are arrays to write results into (and to return); outputs not named there are freshly allocated.
+   * Runs once. Every input must be fed with an array of its dtype and size. Names that the graph declares but its
+   * outputs do not depend on may be fed and are ignored; others are an error.
+   * `fetches` are arrays to write results into (and to return), which must not overlap feeds; outputs not named there
+   * are freshly allocated.
    * Throws `internal` on wrong names, types or sizes.
    */
   run(feeds: Feeds, fetches?: Results): Promise<Results>;
@@ -56,7 +59,13 @@ export async function compile(graph: Graph, options: CompileOptions = {}): Promi
   }
   const lowered = lowerGraph(graph);
   const session = await ort.InferenceSession.create(lowered.bytes, sessionOptions(options));
-  return new OrtProgram(session, lowered.inputs, lowered.outputs, options.profile !== undefined);
+  return new OrtProgram(
+    session,
+    lowered.inputs,
+    lowered.outputs,
+    new Set(graph.inputs.keys()),
+    options.profile !== undefined,
+  );
 }
 
 function sessionOptions(options: CompileOptions): ort.InferenceSession.SessionOptions {
@@ -79,14 +88,17 @@ class OrtProgram implements Program {
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
   readonly #session: ort.InferenceSession;
+  readonly #declared: ReadonlySet<string>;
   readonly #profiled: boolean;
 
   constructor(
     session: ort.InferenceSession,
     inputs: ReadonlyMap<string, Value>,
     outputs: ReadonlyMap<string, Value>,
+    declared: ReadonlySet<string>,
     profiled: boolean,
   ) {
+    this.#declared = declared;
     this.#session = session;
     this.#profiled = profiled;
     this.inputs = inputs;
@@ -96,7 +108,7 @@ class OrtProgram implements Program {
   async run(feeds: Feeds, fetches: Results = {}): Promise<Results> {
     const given: Record<string, ort.Tensor> = {};
     for (const name of Object.keys(feeds)) {
-      if (!this.inputs.has(name))
+      if (!this.#declared.has(name))
         throw graphError(`The program has no input ${name}; it has ${listNames(this.inputs)}.`);
     }
     for (const [name, type] of this.inputs) {

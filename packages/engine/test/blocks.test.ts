@@ -1,0 +1,212 @@
+/** Block programs: gradients of tiny dense and factored blocks against central differences, and calibration sums. */
+import { LINEAR_ROLES } from "@subbit/core";
+import { describe, expect, it } from "vitest";
+import {
+  blockFeeds,
+  blockProgram,
+  BlockPrograms,
+  DENSE_FORMS,
+  feedNames,
+  loadBlock,
+  type BlockForms,
+  type BlockMode,
+  type FeedKind,
+  type Program,
+  type Results,
+} from "../src/index.js";
+import { randomModel, tinySpec, type RandomModelOptions } from "./random-model.js";
+import { expectClose, randomNormal, randomSource } from "./support.js";
+
+const SHAPE = { batch: 2, tokens: 3 };
+const ALL: readonly FeedKind[] = ["weight", "bias", "signs", "scales", "norm"];
+
+/** f32 sums over 72 outputs of order ten, divided by a step of 1e-2. */
+const STEP = 1e-2;
+const TOLERANCE = 2e-2;
+
+async function setup(
+  options: RandomModelOptions,
+  mode: BlockMode,
+  kinds: readonly FeedKind[],
+): Promise<{ program: Program; feeds: Record<string, Float32Array>; trainable: string[] }> {
+  const model = randomModel(21, options);
+  const { forms, feeds } = await loadBlock(model, 0);
+  const trainable = feedNames(blockFeeds(model.spec, forms), kinds);
+  const program = await blockProgram(model.spec, forms, { ...SHAPE, mode, trainable });
+  const random = randomSource(5);
+  const size = SHAPE.batch * SHAPE.tokens * model.spec.hiddenSize;
+  const drawn = {
+    hidden: randomNormal(size, random),
+    dOut: randomNormal(size, random),
+    target: randomNormal(size, random),
+    importance: Float32Array.from({ length: model.spec.hiddenSize }, () => 0.5 + random()),
+  };
+  const own = Object.entries(drawn).filter(([name]) => program.inputs.has(name));
+  return { program, feeds: { ...feeds, ...Object.fromEntries(own) }, trainable };
+}
+
+function dot(a: Float32Array, b: Float32Array): number {
+  return a.reduce((sum, value, at) => sum + value * (b[at] as number), 0);
+}
+
+/** Checks the gradient of `loss` for every feed along three random directions and at a few single elements. */
+async function checkFeeds(
+  names: readonly string[],
+  feeds: Record<string, Float32Array>,
+  grads: (name: string) => Float32Array,
+  loss: () => Promise<number>,
+): Promise<void> {
+  const random = randomSource(77);
+  for (const name of names) {
+    const values = feeds[name] as Float32Array;
+    const grad = grads(name);
+    expect(grad.length).toBe(values.length);
+    const directions = [0, 1, 2].map(() => randomNormal(values.length, random));
+    for (let probe = 0; probe < 3; probe++) {
+      const unit = new Float32Array(values.length);
+      unit[Math.floor(random() * values.length)] = 1;
+      directions.push(unit);
+    }
+    for (const direction of directions) {
+      const norm = Math.sqrt(dot(direction, direction));
+      const original = values.slice();
+      const at = async (step: number): Promise<number> => {
+        original.forEach((value, index) => {
+          values[index] = value + (step * (direction[index] as number)) / norm;
+        });
+        const result = await loss();
+        values.set(original);
+        return result;
+      };
+      const want = ((await at(STEP)) - (await at(-STEP))) / (2 * STEP);
+      const got = dot(grad, direction) / norm;
+      expect(Math.abs(got - want), `${name}: ${got} against ${want}`).toBeLessThan(
+        TOLERANCE * Math.max(1, Math.abs(want)),
+      );
+    }
+  }
+}
+
+const variants: Record<string, { options: RandomModelOptions; kinds: readonly FeedKind[] }> = {
+  "dense, biases": { options: { biases: true }, kinds: ALL },
+  "one path, everything trained": { options: { paths: 1, biases: true }, kinds: ALL },
+  "one path, scales and norms only": { options: { paths: 1 }, kinds: ["scales", "norm"] },
+  "two paths without middle scale, scales only": { options: { paths: 2, mid: false }, kinds: ["scales"] },
+  "two paths, everything": { options: { paths: 2 }, kinds: ALL },
+  "envelope of rank 2": { options: { paths: 1, envelope: 2 }, kinds: ALL },
+};
+
+describe("backward programs", () => {
+  for (const [name, { options, kinds }] of Object.entries(variants)) {
+    it(name, async () => {
+      const { program, feeds, trainable } = await setup(options, "backward", kinds);
+      const forward = await setup(options, "forward", []);
+      const { dOut, ...forwardFeeds } = feeds;
+      const results = await program.run(feeds);
+      const loss = async (): Promise<number> =>
+        dot((await forward.program.run(forwardFeeds))["out"] as Float32Array, dOut as Float32Array);
+      const grads = (feed: string): Float32Array =>
+        results[feed === "hidden" ? "dHidden" : `grad.${feed}`] as Float32Array;
+      await checkFeeds(["hidden", ...trainable], feeds, grads, loss);
+      await program.dispose();
+      await forward.program.dispose();
+    });
+  }
+});
+
+describe("tune programs", () => {
+  it("loss is the weighted mean square, and its gradients are those of finite differences", async () => {
+    const { program, feeds, trainable } = await setup({ paths: 1 }, "tune", ALL);
+    const forward = await setup({ paths: 1 }, "forward", []);
+    const results = await program.run(feeds);
+    const { target, importance, ...rest } = feeds as Record<"target" | "importance", Float32Array>;
+    const out = (await forward.program.run(rest))["out"] as Float32Array;
+    const width = importance.length;
+    const want = out.reduce(
+      (sum, value, at) =>
+        sum + ((importance[at % width] as number) * (value - (target[at] as number)) ** 2) / out.length,
+      0,
+    );
+    expectClose(results["loss"] as Float32Array, [want], 1e-4);
+    const loss = async (): Promise<number> => (await program.run(feeds))["loss"]?.[0] as number;
+    await checkFeeds(trainable, feeds, (feed) => results[`grad.${feed}`] as Float32Array, loss);
+    await program.dispose();
+    await forward.program.dispose();
+  });
+});
+
+describe("calibrate programs", () => {
+  it("returns the squares of each linear's inputs and output gradients", async () => {
+    const model = randomModel(31, {});
+    const { spec } = model;
+    const { feeds } = await loadBlock(model, 0);
+    const random = randomSource(3);
+    const size = SHAPE.batch * SHAPE.tokens * spec.hiddenSize;
+    const [hidden, dOut] = [randomNormal(size, random), randomNormal(size, random)];
+    const run = async (
+      mode: BlockMode,
+      extra: Record<string, Float32Array>,
+      gram = false,
+    ): Promise<Results> => {
+      const trainable =
+        mode === "backward" ? feedNames(blockFeeds(spec, DENSE_FORMS), ["weight", "norm"]) : [];
+      const program = await blockProgram(spec, DENSE_FORMS, { ...SHAPE, mode, trainable, gram });
+      const results = await program.run({ ...feeds, hidden, ...extra });
+      await program.dispose();
+      return results;
+    };
+    const both = await run("calibrate", { dOut }, true);
+    const forward = await run("calibrate-forward", {});
+    const backward = await run("backward", { dOut });
+    expectClose(both["dHidden"] as Float32Array, backward["dHidden"] as Float32Array);
+    for (const role of LINEAR_ROLES) {
+      const { cols, rows } = spec.linearShapes[role];
+      const squares = both[`inputSquares.${role}`] as Float32Array;
+      expectClose(forward[`inputSquares.${role}`] as Float32Array, squares);
+      const gram = both[`inputGram.${role}`] as Float32Array;
+      expectClose(
+        Array.from({ length: cols }, (_, at) => gram[at * cols + at] as number),
+        squares,
+        1e-4,
+      );
+      expect((both[`outputGradSquares.${role}`] as Float32Array).length).toBe(rows);
+    }
+    // The block's output is hidden + ... + down(...), so down's output gradient is dOut itself.
+    const down = new Float32Array(spec.hiddenSize);
+    dOut.forEach(
+      (value, at) => (down[at % spec.hiddenSize] = (down[at % spec.hiddenSize] as number) + value * value),
+    );
+    expectClose(both["outputGradSquares.down"] as Float32Array, down, 1e-4);
+    // Inputs of q, k and v are the normalised hidden states.
+    const norm = feeds["attention-norm.weight"] as Float32Array;
+    const want = new Float32Array(spec.hiddenSize);
+    for (let row = 0; row < size; row += spec.hiddenSize) {
+      const x = hidden.subarray(row, row + spec.hiddenSize);
+      const inverse = 1 / Math.sqrt(dot(x, x) / spec.hiddenSize + spec.norm.eps);
+      x.forEach(
+        (value, at) => (want[at] = (want[at] as number) + (value * inverse * (norm[at] as number)) ** 2),
+      );
+    }
+    for (const role of ["q", "k", "v"]) expectClose(both[`inputSquares.${role}`] as Float32Array, want, 1e-4);
+  });
+});
+
+describe("BlockPrograms", () => {
+  it("compiles equal keys once and disposes the least recently used", async () => {
+    const programs = new BlockPrograms(tinySpec(), { limit: 2 });
+    const forms = (rank: number): BlockForms => ({
+      ...DENSE_FORMS,
+      q: { kind: "factored", ranks: [rank], mid: true },
+    });
+    const key = { ...SHAPE, mode: "forward" as const };
+    const first = await programs.get(forms(3), key);
+    expect(await programs.get(forms(3), key)).toBe(first);
+    const second = await programs.get(forms(4), key);
+    expect(second).not.toBe(first);
+    await programs.get(forms(3), key);
+    await programs.get(forms(5), key);
+    expect(await programs.get(forms(3), key)).toBe(first);
+    expect(await programs.get(forms(4), key)).not.toBe(second);
+    await programs.dispose();
+  });
+});

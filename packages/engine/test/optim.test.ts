@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import {
+  AdamW,
+  clipScale,
+  compile,
+  cosineSchedule,
+  globalNorm,
+  gradients,
+  Graph,
+  multiplySurrogate,
+  ops,
+  signs,
+  type Surrogate,
+} from "../src/index.js";
+import { expectClose, randomNormal, randomSource } from "./support.js";
+
+describe("AdamW", () => {
+  it("follows the textbook formulas", () => {
+    const values = Float32Array.of(1, -2);
+    const optimizer = new AdamW([{ name: "w", values, rate: 2, weightDecay: 0.1 }], {
+      beta1: 0.8,
+      beta2: 0.9,
+      eps: 1e-6,
+    });
+    const want = [1, -2];
+    const m = [0, 0];
+    const v = [0, 0];
+    for (let step = 1; step <= 5; step++) {
+      const grads = [0.3 * step, -0.7];
+      optimizer.step({ w: Float32Array.from(grads) }, 0.01, 0.5);
+      for (let i = 0; i < 2; i++) {
+        const g = (grads[i] as number) * 0.5;
+        m[i] = 0.8 * (m[i] as number) + 0.2 * g;
+        v[i] = 0.9 * (v[i] as number) + 0.1 * g * g;
+        const update =
+          (m[i] as number) / (1 - 0.8 ** step) / (Math.sqrt((v[i] as number) / (1 - 0.9 ** step)) + 1e-6);
+        want[i] = (want[i] as number) - 0.02 * (update + 0.1 * (want[i] as number));
+      }
+    }
+    expectClose(values, want, 1e-6);
+  });
+
+  it("resumes to the same bytes", () => {
+    const random = randomSource(4);
+    const grads = Array.from({ length: 6 }, () => ({ w: randomNormal(50, random) }));
+    const start = randomNormal(50, random);
+    const whole = start.slice();
+    const uninterrupted = new AdamW([{ name: "w", values: whole }]);
+    for (const grad of grads) uninterrupted.step(grad, 0.01);
+    const values = start.slice();
+    const first = new AdamW([{ name: "w", values }]);
+    for (const grad of grads.slice(0, 3)) first.step(grad, 0.01);
+    const stored = structuredClone(first.state());
+    const second = new AdamW([{ name: "w", values }]);
+    second.restore(stored);
+    for (const grad of grads.slice(3)) second.step(grad, 0.01);
+    expect(second.stepCount).toBe(6);
+    expect(values).toEqual(whole);
+    expect(second.state()).toEqual(uninterrupted.state());
+  });
+
+  it("refuses missing gradients and foreign states", () => {
+    const optimizer = new AdamW([{ name: "w", values: new Float32Array(3) }]);
+    expect(() => optimizer.step({}, 0.1)).toThrow(/no gradient of 3 elements for w/);
+    expect(() => optimizer.restore({ step: 1, moments: {} })).toThrow(/no moments of 3 elements for w/);
+  });
+});
+
+describe("schedules and clipping", () => {
+  it("warms up linearly, then falls as a cosine to the floor", () => {
+    const rate = cosineSchedule({ steps: 100, warmup: 0.1, floor: 0.2 });
+    expect(rate(0)).toBeCloseTo(0.1);
+    expect(rate(9)).toBeCloseTo(1);
+    expect(rate(10)).toBeCloseTo(1);
+    expect(rate(55)).toBeCloseTo(0.6);
+    expect(rate(100)).toBeCloseTo(0.2);
+    expect(cosineSchedule({ steps: 3, warmup: 0 })(0)).toBe(1);
+  });
+
+  it("clips by the norm over all groups", () => {
+    const norm = globalNorm([Float32Array.of(3), Float32Array.of(0, 4)]);
+    expect(norm).toBe(5);
+    expect(clipScale(norm, 1)).toBe(0.2);
+    expect(clipScale(norm, 5)).toBe(1);
+    expect(clipScale(0, 1)).toBe(1);
+  });
+});
+
+describe("latent signs", () => {
+  const latents = Float32Array.of(-2, -0.3, -0, 0, 0.01, 0.99, 1, 5);
+
+  it("takes zero as +1", () => {
+    expect(Array.from(signs(latents, new Float32Array(8)))).toEqual([-1, -1, 1, 1, 1, 1, 1, 1]);
+  });
+
+  for (const surrogate of [
+    { kind: "clipped" },
+    { kind: "smooth", sharpness: 1 },
+    { kind: "smooth", sharpness: 100 },
+  ] satisfies Surrogate[]) {
+    it(`the host's ${surrogate.kind} surrogate is the graph's (${JSON.stringify(surrogate)})`, async () => {
+      const graph = new Graph();
+      const x = graph.input("x", [8]);
+      const y = ops.signSte(x, surrogate);
+      const [dx] = gradients([{ value: y, grad: graph.input("g", [8]) }], [x]);
+      graph.output("y", y);
+      graph.output("dx", dx as typeof x);
+      const program = await compile(graph);
+      const g = randomNormal(8, randomSource(1));
+      const results = await program.run({ x: latents, g });
+      expect(Array.from(results["y"] as Float32Array)).toEqual(
+        Array.from(signs(latents, new Float32Array(8))),
+      );
+      // 1 - tanh^2 loses digits in f32 where tanh is near 1; times the sharpness.
+      expectClose(multiplySurrogate(g.slice(), latents, surrogate), results["dx"] as Float32Array, 2e-5);
+      await program.dispose();
+    });
+  }
+});
