@@ -3,7 +3,6 @@
  * the training engine. They must agree; `logits --device` and `eval --device` let anyone check.
  */
 import { referenceFinalNorm, referenceForward, type Model } from "@subbit/core";
-import { modelForward } from "@subbit/engine";
 import type { LogitTile, Scorer } from "@subbit/evaluate";
 import { Option } from "commander";
 
@@ -75,7 +74,13 @@ async function engineForward(
   hidden: boolean,
   { threads, signal }: BackendOptions,
 ): Promise<ForwardOutput> {
-  const output = await modelForward(model, ids, { hidden, signal, ...(threads !== undefined && { threads }) });
+  // Loaded on demand: commands that do not train should not wait for ONNX Runtime.
+  const { modelForward } = await import("@subbit/engine");
+  const output = await modelForward(model, ids, {
+    hidden,
+    signal,
+    ...(threads !== undefined && { threads }),
+  });
   if (!hidden) return { logits: output.logits };
   const states = [...output.hidden];
   // The engine gives what leaves the last block; here the last state is taken after the final norm.
