@@ -37,6 +37,7 @@ const configSchema = z.looseObject({
   eos_token: specialToken.nullish(),
   unk_token: specialToken.nullish(),
   pad_token: specialToken.nullish(),
+  add_bos_token: z.boolean().nullish(),
   chat_template: z
     .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
     .nullish(),
@@ -152,7 +153,13 @@ class CheckpointTokenizer implements Tokenizer {
   }
 
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
-    return this.#hub.encode(text, { add_special_tokens: options.addSpecialTokens ?? false }).ids;
+    const special = options.addSpecialTokens ?? false;
+    const { ids } = this.#hub.encode(text, { add_special_tokens: special });
+    // tokenizer_config.json may ask for a bos that tokenizer.json's own template does not add.
+    const { bosId } = this;
+    const missing =
+      special && this.#side.config.add_bos_token === true && bosId !== undefined && ids[0] !== bosId;
+    return missing ? [bosId, ...ids] : ids;
   }
 
   decode(ids: readonly number[], options: { skipSpecialTokens?: boolean } = {}): string {
