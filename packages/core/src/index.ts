@@ -32,6 +32,8 @@ export { openCheckpoint } from "./checkpoints/open.js";
 export { openSafetensors, type SafetensorsFile } from "./checkpoints/safetensors/file.js";
 export {
   encodeSafetensors,
+  encodeSafetensorsHeader,
+  inFileOrder,
   type SafetensorsMetadata,
   type TensorDeclaration,
   type TensorToWrite,
@@ -41,3 +43,8 @@ export type { Metadata as GgufMetadata } from "./checkpoints/gguf/parse.js";
 export * from "./text/tokenizer.js";
 export { createChatTemplate, type ChatTemplate } from "./text/chat-template.js";
 export * from "./text/token-stream-decoder.js";
+export { planSubbit, type PackedModel, type SubbitPlan } from "./layouts/subbit-write.js";
+export * from "./linears/narrow.js";
+export * from "./random/philox.js";
+export * from "./random/normal.js";
+export * from "./model/inspect.js";
