@@ -28,7 +28,7 @@ const MAX_EXACT_INTEGER = 2 ** 24;
 function integersToF32(values: ArrayLike<number | bigint>, name: string): Float32Array {
   const out = new Float32Array(values.length);
   for (let i = 0; i < out.length; i++) {
-    const value = Number(values[i]!);
+    const value = Number(values[i]);
     if (Math.abs(value) > MAX_EXACT_INTEGER && Math.fround(value) !== value) {
       throw inputError(
         `Tensor ${name} holds the integer ${values[i]}, which 32-bit floats cannot hold exactly.`,

@@ -3,7 +3,6 @@ import { inputError } from "../errors.js";
 
 /** True for a name that stays inside its folder: no separator, no drive, no dot folder, no control character (CWE-22). */
 export function isPlainFileName(name: string): boolean {
-  // eslint-disable-next-line no-control-regex -- control characters are what is refused
   return (
     name.length > 0 &&
     name.length <= 255 &&

@@ -39,7 +39,7 @@ export async function openCheckpoint(files: FileSet | ByteSource): Promise<Check
 async function openFile(source: ByteSource): Promise<Checkpoint> {
   if (!source.name.endsWith(".safetensors")) return openGgufCheckpoint(source);
   const weights = joinFiles([await openSafetensors(source)], new Map(), source.name);
-  return ofWeights(weights, source.name, {}, async () => undefined);
+  return ofWeights(weights, source.name, {}, () => Promise.resolve(undefined));
 }
 
 function ofWeights(

@@ -31,11 +31,12 @@ export function bytesSource(bytes: Uint8Array, name: string): ByteSource {
   const source: ByteSource = {
     name,
     sizeBytes: bytes.byteLength,
-    read: async (offset, length) => {
-      requireRange(source, offset, length);
-      return bytes.slice(offset, offset + length);
-    },
-    close: async () => {},
+    read: (offset, length) =>
+      Promise.resolve().then(() => {
+        requireRange(source, offset, length);
+        return bytes.slice(offset, offset + length);
+      }),
+    close: () => Promise.resolve(),
   };
   return source;
 }
@@ -55,7 +56,7 @@ export function blobSource(blob: Blob, name: string): ByteSource {
       }
       return bytes;
     },
-    close: async () => {},
+    close: () => Promise.resolve(),
   };
   return source;
 }
@@ -68,10 +69,10 @@ export function blobSource(blob: Blob, name: string): ByteSource {
 export function blobFiles(files: ReadonlyMap<string, Blob>, name = "the given files"): FileSet {
   return {
     name,
-    list: async () => [...files.keys()],
-    open: async (fileName) => {
+    list: () => Promise.resolve([...files.keys()]),
+    open: (fileName) => {
       const blob = isPlainFileName(fileName) ? files.get(fileName) : undefined;
-      return blob && blobSource(blob, fileName);
+      return Promise.resolve(blob && blobSource(blob, fileName));
     },
   };
 }

@@ -5,7 +5,8 @@ import { basename, join } from "node:path";
 import { isPlainFileName } from "../checkpoints/file-names.js";
 import { allocate, requireRange } from "../checkpoints/sources.js";
 import type { ByteSource, FileSet } from "../checkpoints/types.js";
-import { SubbitError, inputError } from "../errors.js";
+import type { SubbitError } from "../errors.js";
+import { inputError } from "../errors.js";
 
 /** One read system call takes less than 2^31 bytes. */
 const MAX_READ_BYTES = 1 << 30;

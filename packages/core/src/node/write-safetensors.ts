@@ -46,7 +46,7 @@ export async function writeSafetensors(
   let done = 0;
   try {
     for (const [index, shard] of shards.entries()) {
-      const name = names[index]!;
+      const name = names[index];
       written.push(name);
       fileBytes += await writeFileOf(join(dirname(path), name), shard, options, (bytes) => {
         done += bytes;

@@ -41,7 +41,7 @@ export function f16ToF32(values: Uint16Array, out = new Float32Array(values.leng
   // Copying bits (not values) keeps signalling NaNs as they are.
   const from = new Uint32Array(table.buffer);
   const to = new Uint32Array(out.buffer, out.byteOffset, out.length);
-  for (let i = 0; i < values.length; i++) to[i] = from[values[i]!]!;
+  for (let i = 0; i < values.length; i++) to[i] = from[values[i]]!;
   return out;
 }
 
@@ -72,7 +72,7 @@ function encodeF16(bits: number): number {
 /** f32 to binary16 bit patterns, round to nearest even; beyond 65519.99 becomes infinity. */
 export function f32ToF16(values: Float32Array, out = new Uint16Array(values.length)): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  for (let i = 0; i < bits.length; i++) out[i] = encodeF16(bits[i]!);
+  for (let i = 0; i < bits.length; i++) out[i] = encodeF16(bits[i]);
   return out;
 }
 
@@ -82,19 +82,19 @@ const scratchBits = new Uint32Array(scratch.buffer);
 /** One f32 to its binary16 bit pattern. */
 export function f32ToF16Bits(value: number): number {
   scratch[0] = value;
-  return encodeF16(scratchBits[0]!);
+  return encodeF16(scratchBits[0]);
 }
 
 /** The value of one bfloat16 bit pattern. */
 export function bf16BitsToF32(bits: number): number {
   scratchBits[0] = (bits << 16) >>> 0;
-  return scratch[0]!;
+  return scratch[0];
 }
 
 /** bfloat16 bit patterns to f32, exact. */
 export function bf16ToF32(values: Uint16Array, out = new Float32Array(values.length)): Float32Array {
   const to = new Uint32Array(out.buffer, out.byteOffset, out.length);
-  for (let i = 0; i < values.length; i++) to[i] = values[i]! << 16;
+  for (let i = 0; i < values.length; i++) to[i] = values[i] << 16;
   return out;
 }
 
@@ -106,12 +106,12 @@ function encodeBf16(bits: number): number {
 /** f32 to bfloat16 bit patterns, round to nearest even. */
 export function f32ToBf16(values: Float32Array, out = new Uint16Array(values.length)): Uint16Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  for (let i = 0; i < bits.length; i++) out[i] = encodeBf16(bits[i]!);
+  for (let i = 0; i < bits.length; i++) out[i] = encodeBf16(bits[i]);
   return out;
 }
 
 /** One f32 to its bfloat16 bit pattern. */
 export function f32ToBf16Bits(value: number): number {
   scratch[0] = value;
-  return encodeBf16(scratchBits[0]!);
+  return encodeBf16(scratchBits[0]);
 }

@@ -21,14 +21,14 @@ interface Mapped {
 export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint> {
   const file = await openGguf(source);
   try {
-    return await asCheckpoint(file);
+    return asCheckpoint(file);
   } catch (error) {
     await file.close();
     throw error;
   }
 }
 
-async function asCheckpoint(file: GgufFile): Promise<Checkpoint> {
+function asCheckpoint(file: GgufFile): Checkpoint {
   const { metadata } = file;
   if ((findCount(metadata, "split.count") ?? 1) > 1) {
     throw inputError(
@@ -88,8 +88,10 @@ async function asCheckpoint(file: GgufFile): Promise<Checkpoint> {
       const values = await file.readF32(stored, coveringHeads(range, headDim));
       return reorderRows(values, range, headDim, columnsOf(info.shape));
     },
-    readText: async (fileName) =>
-      fileName === "config.json" ? JSON.stringify(config) : sideFile(metadata, fileName, config),
+    readText: (fileName) =>
+      Promise.resolve().then(() =>
+        fileName === "config.json" ? JSON.stringify(config) : sideFile(metadata, fileName, config),
+      ),
     close: () => file.close(),
   };
 }

@@ -59,7 +59,7 @@ export class HeaderCursor {
   }
 
   async text(length: number, max: number, what: string): Promise<string> {
-    await this.lengthOf(length, max, what);
+    this.lengthOf(length, max, what);
     const at = this.#at(length) ?? (await this.#fill(length));
     this.offset += length;
     return new TextDecoder().decode(
@@ -68,7 +68,7 @@ export class HeaderCursor {
   }
 
   /** `length`, once it is known to be accepted and inside the file. */
-  async lengthOf(length: number, max: number, what: string): Promise<number> {
+  lengthOf(length: number, max: number, what: string): number {
     if (length > max) {
       throw inputError(
         `${this.name} claims ${length} bytes for ${what}, where at most ${max} are accepted; the file is damaged.`,

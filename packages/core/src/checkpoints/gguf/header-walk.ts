@@ -98,7 +98,7 @@ export async function walkGgufHeader(source: ByteSource): Promise<HeaderWalk> {
     }
   }
   for (let i = 0; i < tensorCount; i++) {
-    cursor.skip(await cursor.lengthOf(await size(), MAX_NAME_BYTES, "a tensor name"));
+    cursor.skip(cursor.lengthOf(await size(), MAX_NAME_BYTES, "a tensor name"));
     const dimensions = await cursor.u32();
     if (dimensions > MAX_DIMENSIONS) {
       throw inputError(
@@ -121,7 +121,7 @@ async function skipValue(
 ): Promise<{ offset: number; length: number } | undefined> {
   const what = `the value of ${key.slice(0, 100)}`;
   const skipString = async (): Promise<{ offset: number; length: number }> => {
-    const length = await cursor.lengthOf(await size(), MAX_GGUF_STRING_BYTES, what);
+    const length = cursor.lengthOf(await size(), MAX_GGUF_STRING_BYTES, what);
     const { offset } = cursor;
     cursor.skip(length);
     return { offset, length };

@@ -33,7 +33,7 @@ export function hubName(architecture: GgufArchitecture, name: string): string {
   if (suffix !== ".weight" && suffix !== ".bias") return name;
   const block = /^blk\.(\d+)\.(.+)$/.exec(stem);
   if (block !== null) {
-    const mapped = lookUp(architecture.blockNames, block[2]!);
+    const mapped = lookUp(architecture.blockNames, block[2]);
     return mapped === undefined ? name : `model.layers.${block[1]}.${mapped}${suffix}`;
   }
   const mapped = lookUp(architecture.topNames, stem);
@@ -43,7 +43,7 @@ export function hubName(architecture: GgufArchitecture, name: string): string {
 /** Whose heads the rows of this tensor are to be reordered by, if at all. */
 export function headKindOf(architecture: GgufArchitecture, name: string): HeadKind | undefined {
   const block = /^blk\.\d+\.([^.]+)\.(?:weight|bias)$/.exec(name);
-  return block === null ? undefined : lookUp(architecture.permuted, block[1]!);
+  return block === null ? undefined : lookUp(architecture.permuted, block[1]);
 }
 
 function lookUp<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {

@@ -8,7 +8,7 @@ import type { Dequantise } from "./types.js";
 const fround = Math.fround;
 
 function f16At(bytes: Uint8Array, at: number): number {
-  return f16BitsToF32(bytes[at]! | (bytes[at + 1]! << 8));
+  return f16BitsToF32(bytes[at] | (bytes[at + 1] << 8));
 }
 
 /**
@@ -20,12 +20,12 @@ export const q2_K: Dequantise = (bytes, out) => {
     const d = f16At(bytes, at + 80);
     const dmin = f16At(bytes, at + 82);
     for (let group = 0; group < 16; group++) {
-      const packed = bytes[at + group]!;
+      const packed = bytes[at + group];
       const scale = fround(d * (packed & 15));
       const minimum = fround(dmin * (packed >> 4));
       const codes = at + 16 + (group >> 3) * 32 + (group & 1) * 16;
       const shift = ((group >> 1) & 3) * 2;
-      for (let i = 0; i < 16; i++) out[o++] = fround(scale * ((bytes[codes + i]! >> shift) & 3)) - minimum;
+      for (let i = 0; i < 16; i++) out[o++] = fround(scale * ((bytes[codes + i] >> shift) & 3)) - minimum;
     }
   }
 };
@@ -41,19 +41,19 @@ export const q3_K: Dequantise = (bytes, out) => {
     const packed = at + 96;
     for (let i = 0; i < 16; i++) {
       // Low four bits: bytes 0..7, low nibbles first; high two bits: bytes 8..11, four layers.
-      const low = (bytes[packed + (i & 7)]! >> (i < 8 ? 0 : 4)) & 15;
-      const high = (bytes[packed + 8 + (i & 3)]! >> ((i >> 2) * 2)) & 3;
+      const low = (bytes[packed + (i & 7)] >> (i < 8 ? 0 : 4)) & 15;
+      const high = (bytes[packed + 8 + (i & 3)] >> ((i >> 2) * 2)) & 3;
       scales[i] = (low | (high << 4)) - 32;
     }
     for (let group = 0; group < 16; group++) {
-      const scale = fround(d * scales[group]!);
+      const scale = fround(d * scales[group]);
       const thirds = at + (group & 1) * 16;
       const thirdShift = group >> 1;
       const codes = at + 32 + (group >> 3) * 32 + (group & 1) * 16;
       const shift = ((group >> 1) & 3) * 2;
       for (let i = 0; i < 16; i++) {
-        const third = (bytes[thirds + i]! >> thirdShift) & 1;
-        out[o++] = scale * (((bytes[codes + i]! >> shift) & 3) - (third ? 0 : 4));
+        const third = (bytes[thirds + i] >> thirdShift) & 1;
+        out[o++] = scale * (((bytes[codes + i] >> shift) & 3) - (third ? 0 : 4));
       }
     }
   }
@@ -62,10 +62,10 @@ export const q3_K: Dequantise = (bytes, out) => {
 /** Scale and minimum (6 bits each) of the eight groups of 32 of a Q4_K or Q5_K block, from their 12 bytes. */
 function unpackScales(bytes: Uint8Array, at: number, scales: Uint8Array, minima: Uint8Array): void {
   for (let i = 0; i < 4; i++) {
-    scales[i] = bytes[at + i]! & 63;
-    minima[i] = bytes[at + 4 + i]! & 63;
-    scales[4 + i] = (bytes[at + 8 + i]! & 15) | ((bytes[at + i]! >> 6) << 4);
-    minima[4 + i] = (bytes[at + 8 + i]! >> 4) | ((bytes[at + 4 + i]! >> 6) << 4);
+    scales[i] = bytes[at + i] & 63;
+    minima[i] = bytes[at + 4 + i] & 63;
+    scales[4 + i] = (bytes[at + 8 + i] & 15) | ((bytes[at + i] >> 6) << 4);
+    minima[4 + i] = (bytes[at + 8 + i] >> 4) | ((bytes[at + 4 + i] >> 6) << 4);
   }
 }
 
@@ -78,11 +78,11 @@ export const q4_K: Dequantise = (bytes, out) => {
     const dmin = f16At(bytes, at + 2);
     unpackScales(bytes, at + 4, scales, minima);
     for (let group = 0; group < 8; group++) {
-      const scale = fround(d * scales[group]!);
-      const minimum = fround(dmin * minima[group]!);
+      const scale = fround(d * scales[group]);
+      const minimum = fround(dmin * minima[group]);
       const codes = at + 16 + (group >> 1) * 32;
       const shift = (group & 1) * 4;
-      for (let i = 0; i < 32; i++) out[o++] = fround(scale * ((bytes[codes + i]! >> shift) & 15)) - minimum;
+      for (let i = 0; i < 32; i++) out[o++] = fround(scale * ((bytes[codes + i] >> shift) & 15)) - minimum;
     }
   }
 };
@@ -96,13 +96,13 @@ export const q5_K: Dequantise = (bytes, out) => {
     const dmin = f16At(bytes, at + 2);
     unpackScales(bytes, at + 4, scales, minima);
     for (let group = 0; group < 8; group++) {
-      const scale = fround(d * scales[group]!);
-      const minimum = fround(dmin * minima[group]!);
+      const scale = fround(d * scales[group]);
+      const minimum = fround(dmin * minima[group]);
       const fifths = at + 16;
       const codes = at + 48 + (group >> 1) * 32;
       const shift = (group & 1) * 4;
       for (let i = 0; i < 32; i++) {
-        const code = ((bytes[codes + i]! >> shift) & 15) | (((bytes[fifths + i]! >> group) & 1) << 4);
+        const code = ((bytes[codes + i] >> shift) & 15) | (((bytes[fifths + i] >> group) & 1) << 4);
         out[o++] = fround(scale * code) - minimum;
       }
     }
@@ -124,10 +124,10 @@ export const q6_K: Dequantise = (bytes, out) => {
       const highs = at + 128 + run * 32;
       const highShift = part * 2;
       for (let half = 0; half < 2; half++) {
-        const scale = fround(d * ((bytes[at + 192 + quarter * 2 + half]! << 24) >> 24));
+        const scale = fround(d * ((bytes[at + 192 + quarter * 2 + half] << 24) >> 24));
         for (let i = half * 16; i < half * 16 + 16; i++) {
-          const low = (bytes[lows + i]! >> lowShift) & 15;
-          const high = (bytes[highs + i]! >> highShift) & 3;
+          const low = (bytes[lows + i] >> lowShift) & 15;
+          const high = (bytes[highs + i] >> highShift) & 3;
           out[o++] = scale * ((low | (high << 4)) - 32);
         }
       }

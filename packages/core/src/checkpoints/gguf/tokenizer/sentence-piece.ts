@@ -36,7 +36,7 @@ export function mergesFromScores(
     }
     splits.sort((a, b) => ids.get(a.left)! - ids.get(b.left)! || ids.get(a.right)! - ids.get(b.right)!);
     // SentencePiece scores its learned pieces below zero, so a user's own pieces, at zero, come first.
-    const score = userDefined ? 0 : scores[id]!;
+    const score = userDefined ? 0 : scores[id];
     for (const { left, right } of splits) ranked.push({ score, left, right });
   }
   ranked.sort((a, b) => b.score - a.score);

@@ -18,7 +18,7 @@ export function sideFile(
 ): string | undefined {
   const build = Object.hasOwn(BUILDERS, fileName) ? BUILDERS[fileName] : undefined;
   const vocabulary = build && readVocabulary(metadata);
-  return vocabulary && JSON.stringify(build!(vocabulary, metadata, config));
+  return vocabulary && JSON.stringify(build(vocabulary, metadata, config));
 }
 
 /** Things to tell the user about the rebuilt tokenizer. */
