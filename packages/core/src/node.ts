@@ -7,3 +7,10 @@ export {
   type WriteSafetensorsOptions,
   type WrittenSafetensors,
 } from "./node/write-safetensors.js";
+export { checkTarget, writeFolder, type WriteFolderOptions } from "./node/write-folder.js";
+export {
+  writeSubbit,
+  type SubbitFindings,
+  type WriteSubbitOptions,
+  type WrittenSubbit,
+} from "./node/write-subbit.js";

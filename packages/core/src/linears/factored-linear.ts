@@ -84,52 +84,77 @@ export function factoredForward(linear: FactoredLinear, x: Float32Array): Float3
 
 /**
  * The same path with the sizes of its scale vectors evened out, so that none under- or overflows in 16 bits.
- * Only powers of two move between the vectors, so the result computes exactly the same matrix.
+ * Only powers of two move between the vectors, so the result computes exactly the same matrix, and doing it again
+ * changes nothing. A path with a vector of zeros comes back as it is.
  */
 export function balanceScales(path: FactoredPath): FactoredPath {
-  const outScales = path.outScales.slice();
-  const inScales = path.inScales.slice();
-  const midIn = path.midIn?.slice();
-  const midOut = path.midOut?.slice();
-  const { rank, envelope } = path;
-  const rows = path.outSigns.rows;
-  const cols = path.inSigns.cols;
-  if (envelope === 1) {
-    // One product of three vectors (two without a middle scale): bring each to their common geometric mean.
-    const vectors = midIn === undefined ? [outScales, inScales] : [outScales, midIn, inScales];
-    evenOut(midOut === undefined ? vectors : [...vectors, midOut]);
-  } else {
-    // Each rank-1 term of an envelope evens out within itself; the two factors then meet through their first vectors.
-    for (let j = 0; j < envelope; j++) {
-      if (midOut)
-        evenOut([outScales.subarray(j * rows, (j + 1) * rows), midOut.subarray(j * rank, (j + 1) * rank)]);
-      if (midIn)
-        evenOut([inScales.subarray(j * cols, (j + 1) * cols), midIn.subarray(j * rank, (j + 1) * rank)]);
-    }
-    evenOut([outScales, inScales]);
-    if (midOut && midIn) evenOut([midOut, midIn]);
-  }
-  return { ...path, outScales, inScales, ...(midIn && { midIn }), ...(midOut && { midOut }) };
+  return path.envelope === 1 ? balanceVectors(path) : balanceEnvelopes(path);
 }
 
-/**
- * Multiplies each vector by a power of two, the product of all powers being 1, so that their mean sizes meet within a
- * factor of two (the first one takes the remainder). Doing it again changes nothing.
- */
-function evenOut(vectors: readonly Float32Array[]): void {
-  const sizes = vectors.map(meanSizeLog2);
-  if (!sizes.every(Number.isFinite)) return;
+/** l = 1: one product of three vectors (two without a middle scale), each brought near their geometric mean. */
+function balanceVectors(path: FactoredPath): FactoredPath {
+  const { outScales, midIn, inScales } = path;
+  const sizes = [outScales, ...(midIn ? [midIn] : []), inScales].map(sizeLog2);
+  if (!sizes.every(Number.isFinite)) return path;
   const target = Math.floor(sizes.reduce((sum, size) => sum + size, 0) / sizes.length);
-  const shifts = sizes.map((size) => target - Math.floor(size));
-  shifts[0] = -shifts.slice(1).reduce((sum, shift) => sum + shift, 0);
-  vectors.forEach((vector, i) => {
-    const factor = 2 ** shifts[i]!;
-    for (let k = 0; k < vector.length; k++) vector[k]! *= factor;
-  });
+  const midShift = midIn ? target - Math.floor(sizeLog2(midIn)) : 0;
+  const inShift = target - Math.floor(sizeLog2(inScales));
+  return {
+    ...path,
+    outScales: shifted(outScales, [-midShift - inShift]),
+    inScales: shifted(inScales, [inShift]),
+    ...(midIn && { midIn: shifted(midIn, [midShift]) }),
+  };
+}
+
+/** l > 1: each rank-1 term of an envelope is evened out within itself, after the two envelopes among each other. */
+function balanceEnvelopes(path: FactoredPath): FactoredPath {
+  const { outScales, midOut, midIn, inScales, envelope } = path;
+  const sizesOf = (vectors: Float32Array | undefined): number[] => {
+    const length = (vectors?.length ?? 0) / envelope;
+    return Array.from({ length: envelope }, (_, j) =>
+      vectors ? sizeLog2(vectors.subarray(j * length, (j + 1) * length)) : 0,
+    );
+  };
+  const sizes = {
+    out: sizesOf(outScales),
+    midOut: sizesOf(midOut),
+    midIn: sizesOf(midIn),
+    in: sizesOf(inScales),
+  };
+  if (!Object.values(sizes).flat().every(Number.isFinite)) return path;
+  const mean = (a: readonly number[], b: readonly number[]): number =>
+    a.reduce((sum, size, j) => sum + size + b[j]!, 0) / envelope;
+  const outSize = mean(sizes.out, sizes.midOut);
+  const across = Math.floor((outSize + mean(sizes.in, sizes.midIn)) / 2) - Math.floor(outSize);
+  /** What a middle vector takes so that it meets half of its term's size, `total` being moved into the term. */
+  const within = (outer: readonly number[], middle: readonly number[], total: number): number[] =>
+    outer.map((size, j) => Math.floor((size + middle[j]! + total) / 2) - Math.floor(middle[j]!));
+  const outShifts = midOut ? within(sizes.out, sizes.midOut, across) : new Array<number>(envelope).fill(0);
+  const inShifts = midIn ? within(sizes.in, sizes.midIn, -across) : new Array<number>(envelope).fill(0);
+  return {
+    ...path,
+    outScales: shifted(
+      outScales,
+      outShifts.map((shift) => across - shift),
+    ),
+    inScales: shifted(
+      inScales,
+      inShifts.map((shift) => -across - shift),
+    ),
+    ...(midOut && { midOut: shifted(midOut, outShifts) }),
+    ...(midIn && { midIn: shifted(midIn, inShifts) }),
+  };
+}
+
+/** The j-th of the vectors that lie one after the other, times 2^shifts[j]. */
+function shifted(vectors: Float32Array, shifts: readonly number[]): Float32Array {
+  const length = vectors.length / shifts.length;
+  return vectors.map((value, i) => value * 2 ** shifts[Math.floor(i / length)]!);
 }
 
 /** log2 of the root mean square; -Infinity for zeros. */
-function meanSizeLog2(vector: Float32Array): number {
+function sizeLog2(vector: Float32Array): number {
   let sum = 0;
   for (const value of vector) sum += value * value;
   return Math.log2(Math.sqrt(sum / vector.length));

@@ -31,10 +31,25 @@ function round(scales: Float32Array): Float32Array {
   return rounded;
 }
 
-/** The linear as it will be stored: paths canonical, balanced and rounded. */
+/**
+ * The linear as it will be stored: paths canonical, and, where a scale does not fit 16 bits exactly yet, balanced and
+ * rounded. A linear in this form comes back unchanged, so what was measured in it is what is written.
+ */
 export function storedForm(linear: FactoredLinear): FactoredLinear {
   return {
     ...linear,
-    paths: linear.paths.map((path) => roundScales(balanceScales(canonicalisePath(path)))),
+    paths: linear.paths.map((path) => {
+      const canonical = canonicalisePath(path);
+      return isRounded(canonical) ? canonical : roundScales(balanceScales(canonical));
+    }),
   };
+}
+
+function isRounded(path: FactoredPath): boolean {
+  const vectors = [path.outScales, path.inScales, path.midIn, path.midOut];
+  return vectors.every((vector) => {
+    if (vector === undefined) return true;
+    const rounded = f16ToF32(f32ToF16(vector));
+    return vector.every((scale, i) => scale === rounded[i] && Number.isFinite(scale));
+  });
 }
