@@ -168,7 +168,18 @@ const cases: Record<string, GradientCase> = {
     ],
     build: (q, k, v) => {
       const shape = { batch: 2, tokens: 3, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 };
-      return ops.causalAttention(q, k, v, ops.causalMask(q, 3), shape);
+      return ops.causalAttention(q, k, v, shape);
+    },
+  },
+  "causal attention, three chunks of queries": {
+    shapes: [
+      [5, 4],
+      [5, 2],
+      [5, 2],
+    ],
+    build: (q, k, v) => {
+      const shape = { batch: 1, tokens: 5, heads: 2, kvHeads: 1, headDim: 2, scale: 0.6, chunk: 2 };
+      return ops.causalAttention(q, k, v, shape);
     },
   },
   "causal attention, equal heads": {
@@ -179,7 +190,7 @@ const cases: Record<string, GradientCase> = {
     ],
     build: (q, k, v) => {
       const shape = { batch: 1, tokens: 4, heads: 2, kvHeads: 2, headDim: 3, scale: 0.5 };
-      return ops.causalAttention(q, k, v, ops.causalMask(q, 4), shape);
+      return ops.causalAttention(q, k, v, shape);
     },
   },
   crossEntropy: { shapes: [[3, 5]], build: (x) => ops.crossEntropy(x, ids(x, [4, 0, 2])) },

@@ -41,7 +41,6 @@ export class GraphOps implements Ops<Value> {
   readonly linears = new Map<LinearRole, LinearRecord>();
   readonly #options: GraphOpsOptions;
   readonly #ropeTables = new Map<RopeSpec, ops.RopeTables>();
-  #mask: Value | undefined;
 
   constructor(options: GraphOpsOptions) {
     this.#options = options;
@@ -73,8 +72,7 @@ export class GraphOps implements Ops<Value> {
 
   attention(q: Value, k: Value, v: Value, { heads, kvHeads, headDim, scale }: AttentionSpec): Value {
     const { batch, tokens } = this.#options;
-    this.#mask ??= ops.causalMask(q, tokens);
-    return ops.causalAttention(q, k, v, this.#mask, { batch, tokens, heads, kvHeads, headDim, scale });
+    return ops.causalAttention(q, k, v, { batch, tokens, heads, kvHeads, headDim, scale });
   }
 
   activation(x: Value, kind: Activation): Value {
