@@ -14,7 +14,37 @@ const GGUF = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "kmi
 );
 GGUF.push("llama3-ropefreqs");
 
-const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"));
+function readJson<T>(path: string): T {
+  return JSON.parse(readFileSync(path, "utf8")) as T;
+}
+
+interface TokenizerVectors {
+  vectors: {
+    text: string;
+    ids: number[];
+    ids_no_special: number[];
+    decoded: string;
+    decoded_skip_special: string;
+  }[];
+}
+
+interface ChatVectors {
+  vectors: { messages: unknown[]; add_generation_prompt: boolean; rendered: string; ids: number[] }[];
+}
+
+interface StoriesReference {
+  first_ids: number[];
+  seqlen: number;
+  windows: number[];
+  ppl: number;
+  greedy: { prompt_ids: number[]; ids: number[] };
+}
+
+interface SplitReference {
+  splits: {
+    test: { text_sha256: string; text_bytes: number; n_tokens: number; ids_sha256_uint32le: string };
+  };
+}
 
 async function logitsOf(source: string, expected: string, name: string, device = "cpu") {
   const want = readTensors(expected);
@@ -55,7 +85,7 @@ function withNewConfig(variant: string): string {
 describe.skipIf(!hasShared)("Hugging Face folders", () => {
   it.each(MODELS)("%s gives the logits and hidden states of transformers", async (variant) => {
     const source = shared("fixtures/models", variant);
-    const { atol } = readJson(join(source, "meta.json")).tolerance;
+    const { atol } = readJson<{ tolerance: { atol: number } }>(join(source, "meta.json")).tolerance;
     expect(atol).toBeLessThan(1e-3);
     const { want, got } = await logitsOf(source, join(source, "expected.safetensors"), variant);
     for (const [name, tensor] of want) {
@@ -132,7 +162,7 @@ describe.skipIf(!hasShared)("tokenizers", () => {
   ];
   it.each(names)("%s: a text of the vectors there and back", async (name) => {
     const source = shared("fixtures/tokenizers", name);
-    const { vectors } = readJson(join(source, "vectors.json"));
+    const { vectors } = readJson<TokenizerVectors>(join(source, "vectors.json"));
     // One process a vector is slow, and the library's own tests run them all: the longest goes through the command.
     const longest = [...vectors].sort((a, b) => b.text.length - a.text.length).slice(0, 1);
     for (const vector of longest) {
@@ -151,7 +181,7 @@ describe.skipIf(!hasShared)("tokenizers", () => {
 
   it("renders messages by the chat template", async () => {
     const source = shared("fixtures/tokenizers/smollm2");
-    const { vectors } = readJson(join(source, "chat-vectors.json"));
+    const { vectors } = readJson<ChatVectors>(join(source, "chat-vectors.json"));
     const file = join(folder, "messages.json");
     for (const vector of vectors.slice(0, 2)) {
       writeFileSync(file, JSON.stringify(vector.messages));
@@ -163,7 +193,7 @@ describe.skipIf(!hasShared)("tokenizers", () => {
 });
 
 describe.skipIf(!hasShared)("stories-11m", () => {
-  const reference = () => readJson(shared("reference/stories11m.json"));
+  const reference = () => readJson<StoriesReference>(shared("reference/stories11m.json"));
   const model = join(REPOSITORY, "models/stories-11m");
   /** What a different order of f32 sums may change in a window's mean. */
   const NLL_TOLERANCE = 1e-3;
@@ -194,7 +224,7 @@ describe.skipIf(!hasShared)("stories-11m", () => {
 
 describe.skipIf(!hasShared)("WikiText rows with the SmolLM2 tokenizer", () => {
   it("are the reference's text and ids", async () => {
-    const { splits } = readJson(shared("reference/perplexity_smollm2.json"));
+    const { splits } = readJson<SplitReference>(shared("reference/perplexity_smollm2.json"));
     const { openTokenizer } = await import("@subbit/core");
     const { readCorpus, folderFiles } = await import("@subbit/core/node");
     const files = folderFiles(shared("fixtures/tokenizers/smollm2"));

@@ -16,13 +16,13 @@ export class RowReader {
   /** [vocab] of the next position; valid until the next call. */
   async next(): Promise<Float32Array> {
     while (this.#tile === undefined || this.#next >= this.#tile.count) {
-      const { done, value } = await this.#tiles.next();
-      if (done === true)
+      const step: IteratorResult<LogitTile, unknown> = await this.#tiles.next();
+      if (step.done === true)
         throw new SubbitError(
           "internal",
           `${this.#scorer.name} gave logits for fewer positions than it was asked for.`,
         );
-      this.#tile = value;
+      this.#tile = step.value;
       this.#next = 0;
     }
     const { vocabSize } = this.#scorer;

@@ -1,5 +1,5 @@
 /** Options that several commands share, said once. */
-import { Command, Option } from "commander";
+import { Option, type Command } from "commander";
 import { integer } from "./parse.js";
 
 /** A subcommand with the options that every command has. */
