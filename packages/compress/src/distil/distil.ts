@@ -8,16 +8,15 @@
  * Sources: LittleBit and OneBit (KL distillation), NanoQuant (scales only), see docs/compress.md for what was measured.
  */
 import { type ModelSpec, SubbitError, throwIfAborted } from "@subbit/core";
-import { BlockPrograms, type CompileOptions, HeadRunner, type Results } from "@subbit/engine";
+import { BlockPrograms, type CompileOptions, cosineSchedule, HeadRunner, type Results } from "@subbit/engine";
 import { gatherWindows, type Windows } from "../calibrate/windows.js";
 import { LatentSteps, plainStep } from "../optimise/latent-step.js";
-import { cosineSchedule } from "../optimise/schedule.js";
-import { Random } from "../random.js";
 import type { DistilRecipe } from "../recipe.js";
 import { meanMagnitude } from "../student/latents.js";
 import { embed, type EndsState, endsFeeds, type ModelState } from "../student/model-state.js";
 import type { HiddenSource } from "../student/hidden-store.js";
 import { BlockTrainer } from "../student/trainer.js";
+import { stepWindows } from "./step-windows.js";
 
 export interface DistilTask {
   readonly spec: ModelSpec;
@@ -84,22 +83,6 @@ export async function distil(task: DistilTask, options: DistilOptions = {}): Pro
   }
 }
 
-/** Windows of step `step`: shuffled anew in every pass by (seed, pass), so no state has to be kept. */
-export function stepWindows(step: number, batch: number, count: number, seed: number): number[] {
-  const chosen: number[] = [];
-  let pass = -1;
-  let order: Uint32Array = new Uint32Array();
-  for (let at = step * batch; at < (step + 1) * batch; at++) {
-    const wanted = Math.floor(at / count);
-    if (wanted !== pass) {
-      pass = wanted;
-      order = new Random((seed * 1_000_003 + pass) >>> 0).permutation(count);
-    }
-    chosen.push(order[at % count]!);
-  }
-  return chosen;
-}
-
 class ModelTrainer {
   readonly #task: DistilTask;
   readonly #programs: BlockPrograms;
@@ -164,7 +147,7 @@ class ModelTrainer {
     if (!Number.isFinite(loss)) {
       throw new SubbitError("input", `The distillation diverged at step ${step} (loss ${loss}); ask for smaller rates.`);
     }
-    const factor = cosineSchedule(step, steps, recipe.warmup);
+    const factor = cosineSchedule({ steps, warmup: recipe.warmup })(step);
     const betas = { beta1: recipe.beta1, beta2: recipe.beta2 };
     this.#stepFinalNorm(result["grad.final-norm.weight"]!, factor, step);
     let dOut = result["dHidden"]!;

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Random } from "../random.js";
 import { LATENT_LIMIT, LatentSteps, latentStepTwin } from "./latent-step.js";
-import { cosineSchedule } from "./schedule.js";
 
 /** f32 against f64 over a few steps of unit-sized values; a small second moment in the denominator amplifies rounding. */
 const TOLERANCE = 1e-3;
@@ -37,16 +36,5 @@ describe("LatentSteps", () => {
     }
     expect([...fast.signs]).toEqual([...fast.latents].map((latent) => (latent < 0 ? -1 : 1)));
     expect(fast.latents.every((latent) => Math.abs(latent) <= LATENT_LIMIT)).toBe(true);
-  });
-});
-
-describe("cosineSchedule", () => {
-  it("rises to 1, then falls towards 0 without reaching it before the end", () => {
-    const factors = Array.from({ length: 100 }, (_, step) => cosineSchedule(step, 100, 0.05));
-    expect(Math.max(...factors)).toBe(1);
-    expect(factors.indexOf(1)).toBe(4);
-    for (let step = 5; step < 100; step++) expect(factors[step]).toBeLessThan(factors[step - 1]!);
-    expect(factors[99]).toBeGreaterThan(0);
-    expect(factors[99]).toBeLessThan(0.001);
   });
 });
