@@ -1,6 +1,7 @@
 /** The command tree. */
 import { Command } from "commander";
 import { addEval } from "./commands/eval.js";
+import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addTokenize } from "./commands/tokenize.js";
 import { examples } from "./options/common.js";
@@ -30,6 +31,7 @@ export function createProgram(): Command {
         "\nA source is a folder in Hugging Face layout, a .gguf file, or the name of a shipped model.\n" +
         "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 bad input, 4 not enough memory or disk, 130 interrupted.\n",
     );
+  addInspect(program);
   addEval(program);
   addLogits(program);
   addTokenize(program);
