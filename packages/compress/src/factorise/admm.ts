@@ -1,0 +1,99 @@
+/** Runs the ADMM programs: a start, a schedule of rho, and the factors at the end. */
+import { normalVariates, throwIfAborted } from "@subbit/core";
+import { type AdmmProgram, type AdmmShape, type AdmmState, type AdmmVariant, CHUNK } from "./admm-program.js";
+
+/** Size of the random start beside a matrix of unit root mean square: small, so that the data soon outweigh it. */
+const START_SIZE = 0.1;
+
+/** `S_out o (out 1^T)` and `S_in o (in 1^T)` with the middle scale between them; magnitudes may be any sign. */
+export interface RawPath {
+  /** [rows, rank]; their signs are the path's. */
+  readonly outLatents: Float32Array;
+  /** [cols, rank], upright. */
+  readonly inLatents: Float32Array;
+  /** [rows] */
+  readonly outScales: Float32Array;
+  /** [cols] */
+  readonly inScales: Float32Array;
+  /** [rank]; absent means ones. */
+  readonly midScales?: Float32Array;
+}
+
+export interface AdmmRun {
+  readonly program: AdmmProgram;
+  readonly shape: AdmmShape;
+  readonly variant: AdmmVariant;
+  /** [rows, cols], root mean square about 1. */
+  readonly weight: Float32Array;
+  /** rho of every iteration. */
+  readonly rhos: readonly number[];
+  readonly seed: number;
+  /** Stream of the seed, such as the number of the path. */
+  readonly stream: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onIteration?: ((done: number) => void) | undefined;
+}
+
+/** Anneals from a random start. */
+export async function runAdmm(run: AdmmRun): Promise<RawPath> {
+  const { program, shape, variant, weight, rhos } = run;
+  let state = startState(shape, variant, run.seed, run.stream);
+  for (let done = 0; done < rhos.length; done += CHUNK) {
+    throwIfAborted(run.signal);
+    state = await program.run(weight, state, rhos.slice(done, done + CHUNK));
+    run.onIteration?.(Math.min(done + CHUNK, rhos.length));
+  }
+  throwIfAborted(run.signal);
+  return rawPath(state, shape, variant);
+}
+
+/** Random factors of which the projection is already taken: A = Pi(P), U = P - A. */
+function startState(shape: AdmmShape, variant: AdmmVariant, seed: number, stream: number): AdmmState {
+  const factor = (side: "out" | "in", length: number, which: number): Partial<AdmmState> => {
+    const { rank } = shape;
+    const dual = normalVariates(length * rank, { seed, stream: 2 * stream + which });
+    const projected = new Float32Array(dual.length);
+    const columns = new Float32Array(dual.length);
+    let squares = 0;
+    for (let row = 0; row < length; row++) {
+      const values = dual.subarray(row * rank, (row + 1) * rank);
+      const mean = (values.reduce((sum, value) => sum + Math.abs(value), 0) / rank) * START_SIZE;
+      squares += mean * mean;
+      values.forEach((value, k) => {
+        const sign = value < 0 ? -1 : 1;
+        projected[row * rank + k] = sign * mean;
+        columns[row * rank + k] = sign / Math.sqrt(length);
+        values[k] = START_SIZE * value - sign * mean;
+      });
+    }
+    const fields = { [`${side}.projected`]: projected, [`${side}.dual`]: dual };
+    if (variant.middle === "unit") return { ...fields, [`${side}.norm`]: Float32Array.of(Math.sqrt(squares)) };
+    return { ...fields, [`${side}.columns`]: columns, [`${side}.norm`]: Float32Array.of(1) };
+  };
+  return { ...factor("out", shape.rows, 0), ...factor("in", shape.cols, 1) } as AdmmState;
+}
+
+/** Envelopes of the final state. In scales carry the matrix's size, since the last half iteration solved for them. */
+function rawPath(state: AdmmState, { rows, cols, rank }: AdmmShape, { middle }: AdmmVariant): RawPath {
+  const latents = (side: "out" | "in"): Float32Array => {
+    const dual = state[`${side}.dual`];
+    return state[`${side}.projected`].map((value, i) => value + (dual[i] as number));
+  };
+  const magnitudes = (values: Float32Array, length: number): Float32Array =>
+    Float32Array.from({ length }, (_, row) => Math.abs(values[row * rank] as number));
+  const left = middle === "unit" ? state["out.projected"] : state["out.columns"];
+  const right = middle === "unit" ? state["in.projected"] : state["in.columns"];
+  const outScales = magnitudes(left, rows);
+  const inScales = magnitudes(right, cols);
+  const raw = { outLatents: latents("out"), inLatents: latents("in"), outScales, inScales };
+  if (middle === "unit") return raw;
+  const row = largest(inScales);
+  const midScales = Float32Array.from({ length: rank }, (_, k) =>
+    Math.abs((state["in.projected"][row * rank + k] as number) / (inScales[row] as number)),
+  );
+  return { ...raw, midScales };
+}
+
+function largest(values: Float32Array): number {
+  return values.reduce((best, value, i) => (value > (values[best] as number) ? i : best), 0);
+}

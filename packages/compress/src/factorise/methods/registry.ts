@@ -1,0 +1,9 @@
+/** Factorisation methods by name. */
+import type { FactoriseMethod } from "../types.js";
+import { auto } from "./auto.js";
+import { dbf } from "./dbf.js";
+import { littlebit } from "./littlebit.js";
+import type { Method } from "./method.js";
+import { nanoquant } from "./nanoquant.js";
+
+export const METHODS = { auto, nanoquant, dbf, littlebit } satisfies Record<FactoriseMethod, Method>;

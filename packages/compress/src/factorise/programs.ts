@@ -1,0 +1,53 @@
+/** Compiled programs of a factoriser, one of each kind and shape, made when first asked for. */
+import type { Program } from "@subbit/engine";
+import { type AdmmProgram, type AdmmShape, type AdmmVariant, compileAdmm } from "./admm-program.js";
+import { compileDots, compileMiddle, compileResidual } from "./products.js";
+
+interface Disposable {
+  dispose(): Promise<void>;
+}
+
+export class Programs {
+  readonly threads: number;
+  readonly #made = new Map<string, Promise<Disposable>>();
+
+  constructor(threads: number) {
+    this.threads = threads;
+  }
+
+  admm(shape: AdmmShape, variant: AdmmVariant): Promise<AdmmProgram> {
+    const { middle, projections, ridge } = variant;
+    return this.once(`admm ${middle} ${projections} ${ridge}`, shape, () =>
+      compileAdmm(shape, variant, { threads: this.threads }),
+    );
+  }
+
+  residual(shape: AdmmShape): Promise<Program> {
+    return this.once("residual", shape, () => compileResidual(shape, this.threads));
+  }
+
+  dots(shape: AdmmShape): Promise<Program> {
+    return this.once("dots", shape, () => compileDots(shape, this.threads));
+  }
+
+  middle(shape: AdmmShape): Promise<Program> {
+    return this.once("middle", shape, () => compileMiddle(shape, this.threads));
+  }
+
+  /** The program of a kind and shape, compiled by `make` the first time. */
+  once<T extends Disposable>(kind: string, { rows, cols, rank }: AdmmShape, make: () => Promise<T>): Promise<T> {
+    const key = `${kind} ${rows} ${cols} ${rank}`;
+    const known = this.#made.get(key);
+    // A key holds the kind, and a kind always makes the same type.
+    if (known) return known as Promise<T>;
+    const made = make();
+    this.#made.set(key, made);
+    return made;
+  }
+
+  async dispose(): Promise<void> {
+    const made = [...this.#made.values()];
+    this.#made.clear();
+    for (const program of made) await (await program).dispose();
+  }
+}
