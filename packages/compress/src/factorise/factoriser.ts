@@ -131,21 +131,6 @@ export class Factoriser {
   }
 }
 
-/** Factorises one matrix; for several of one shape, a `Factoriser` compiles once. */
-export async function factorise(
-  weight: Float32Array,
-  rows: number,
-  cols: number,
-  options: FactoriseOptions & FactoriserOptions,
-): Promise<FactorisedLinear> {
-  const factoriser = new Factoriser(options.threads === undefined ? {} : { threads: options.threads });
-  try {
-    return await factoriser.factorise(weight, rows, cols, options);
-  } finally {
-    await factoriser.dispose();
-  }
-}
-
 function methodOf(name: FactoriseMethod): Method {
   const method = (METHODS as Partial<Record<string, Method>>)[name];
   if (!method) {
