@@ -46,7 +46,7 @@ async function setup(
 }
 
 function dot(a: Float32Array, b: Float32Array): number {
-  return a.reduce((sum, value, at) => sum + value * (b[at] as number), 0);
+  return a.reduce((sum, value, at) => sum + value * b[at], 0);
 }
 
 /** Checks the gradient of `loss` for every feed along three random directions and at a few single elements. */
@@ -58,7 +58,7 @@ async function checkFeeds(
 ): Promise<void> {
   const random = randomSource(77);
   for (const name of names) {
-    const values = feeds[name] as Float32Array;
+    const values = feeds[name];
     const grad = grads(name);
     expect(grad.length).toBe(values.length);
     const directions = [0, 1, 2].map(() => randomNormal(values.length, random));
@@ -72,7 +72,7 @@ async function checkFeeds(
       const original = values.slice();
       const at = async (step: number): Promise<number> => {
         original.forEach((value, index) => {
-          values[index] = value + (step * (direction[index] as number)) / norm;
+          values[index] = value + (step * direction[index]) / norm;
         });
         const result = await loss();
         values.set(original);
@@ -103,10 +103,8 @@ describe("backward programs", () => {
       const forward = await setup(options, "forward", []);
       const { dOut, ...forwardFeeds } = feeds;
       const results = await program.run(feeds);
-      const loss = async (): Promise<number> =>
-        dot((await forward.program.run(forwardFeeds))["out"] as Float32Array, dOut as Float32Array);
-      const grads = (feed: string): Float32Array =>
-        results[feed === "hidden" ? "dHidden" : `grad.${feed}`] as Float32Array;
+      const loss = async (): Promise<number> => dot((await forward.program.run(forwardFeeds))["out"], dOut);
+      const grads = (feed: string): Float32Array => results[feed === "hidden" ? "dHidden" : `grad.${feed}`];
       await checkFeeds(["hidden", ...trainable], feeds, grads, loss);
       await program.dispose();
       await forward.program.dispose();
@@ -120,16 +118,15 @@ describe("tune programs", () => {
     const forward = await setup({ paths: 1 }, "forward", []);
     const results = await program.run(feeds);
     const { target, importance, ...rest } = feeds as Record<"target" | "importance", Float32Array>;
-    const out = (await forward.program.run(rest))["out"] as Float32Array;
+    const out = (await forward.program.run(rest))["out"];
     const width = importance.length;
     const want = out.reduce(
-      (sum, value, at) =>
-        sum + ((importance[at % width] as number) * (value - (target[at] as number)) ** 2) / out.length,
+      (sum, value, at) => sum + (importance[at % width] * (value - target[at]) ** 2) / out.length,
       0,
     );
-    expectClose(results["loss"] as Float32Array, [want], 1e-4);
-    const loss = async (): Promise<number> => (await program.run(feeds))["loss"]?.[0] as number;
-    await checkFeeds(trainable, feeds, (feed) => results[`grad.${feed}`] as Float32Array, loss);
+    expectClose(results["loss"], [want], 1e-4);
+    const loss = async (): Promise<number> => (await program.run(feeds))["loss"]?.[0];
+    await checkFeeds(trainable, feeds, (feed) => results[`grad.${feed}`], loss);
     await program.dispose();
     await forward.program.dispose();
   });
@@ -158,36 +155,32 @@ describe("calibrate programs", () => {
     const both = await run("calibrate", { dOut }, true);
     const forward = await run("calibrate-forward", {});
     const backward = await run("backward", { dOut });
-    expectClose(both["dHidden"] as Float32Array, backward["dHidden"] as Float32Array);
+    expectClose(both["dHidden"], backward["dHidden"]);
     for (const role of LINEAR_ROLES) {
       const { cols, rows } = spec.linearShapes[role];
-      const squares = both[`inputSquares.${role}`] as Float32Array;
-      expectClose(forward[`inputSquares.${role}`] as Float32Array, squares);
-      const gram = both[`inputGram.${role}`] as Float32Array;
+      const squares = both[`inputSquares.${role}`];
+      expectClose(forward[`inputSquares.${role}`], squares);
+      const gram = both[`inputGram.${role}`];
       expectClose(
-        Array.from({ length: cols }, (_, at) => gram[at * cols + at] as number),
+        Array.from({ length: cols }, (_, at) => gram[at * cols + at]),
         squares,
         1e-4,
       );
-      expect((both[`outputGradSquares.${role}`] as Float32Array).length).toBe(rows);
+      expect(both[`outputGradSquares.${role}`].length).toBe(rows);
     }
     // The block's output is hidden + ... + down(...), so down's output gradient is dOut itself.
     const down = new Float32Array(spec.hiddenSize);
-    dOut.forEach(
-      (value, at) => (down[at % spec.hiddenSize] = (down[at % spec.hiddenSize] as number) + value * value),
-    );
-    expectClose(both["outputGradSquares.down"] as Float32Array, down, 1e-4);
+    dOut.forEach((value, at) => (down[at % spec.hiddenSize] = down[at % spec.hiddenSize] + value * value));
+    expectClose(both["outputGradSquares.down"], down, 1e-4);
     // Inputs of q, k and v are the normalised hidden states.
-    const norm = feeds["attention-norm.weight"] as Float32Array;
+    const norm = feeds["attention-norm.weight"];
     const want = new Float32Array(spec.hiddenSize);
     for (let row = 0; row < size; row += spec.hiddenSize) {
       const x = hidden.subarray(row, row + spec.hiddenSize);
       const inverse = 1 / Math.sqrt(dot(x, x) / spec.hiddenSize + spec.norm.eps);
-      x.forEach(
-        (value, at) => (want[at] = (want[at] as number) + (value * inverse * (norm[at] as number)) ** 2),
-      );
+      x.forEach((value, at) => (want[at] = want[at] + (value * inverse * norm[at]) ** 2));
     }
-    for (const role of ["q", "k", "v"]) expectClose(both[`inputSquares.${role}`] as Float32Array, want, 1e-4);
+    for (const role of ["q", "k", "v"]) expectClose(both[`inputSquares.${role}`], want, 1e-4);
   });
 });
 

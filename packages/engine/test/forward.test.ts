@@ -65,8 +65,8 @@ describe(`elementwise (seed ${seed})`, () => {
     const got = await evaluate([a, b], (x, y) => ops.maximum(ops.mul(x, y), ops.minimum(x, ops.sub(y, x))));
     expect(got.shape).toEqual([3, 4, 5]);
     const want = Array.from({ length: 60 }, (_, at) => {
-      const x = a.data[Math.floor(at / 20) * 5 + (at % 5)] as number;
-      const y = b.data[Math.floor(at / 5) % 4] as number;
+      const x = a.data[Math.floor(at / 20) * 5 + (at % 5)];
+      const y = b.data[Math.floor(at / 5) % 4];
       return Math.max(x * y, Math.min(x, y - x));
     });
     expectClose(got.data, want);
@@ -76,7 +76,7 @@ describe(`elementwise (seed ${seed})`, () => {
 describe(`reductions (seed ${seed})`, () => {
   it("sum, mean, max and argMax along axes", async () => {
     const x = data(3, 4, 5);
-    const at = (i: number, j: number, k: number): number => x.data[(i * 4 + j) * 5 + k] as number;
+    const at = (i: number, j: number, k: number): number => x.data[(i * 4 + j) * 5 + k];
     const range = (n: number): number[] => [...Array(n).keys()];
     const rows = range(4).map((j) => range(3).flatMap((i) => range(5).map((k) => at(i, j, k))));
     const sum = (list: number[]): number => list.reduce((a, b) => a + b, 0);
@@ -103,7 +103,7 @@ describe(`reductions (seed ${seed})`, () => {
 describe(`moving elements (seed ${seed})`, () => {
   it("transpose, slice, pad, concat", async () => {
     const x = data(2, 3, 4);
-    const at = (i: number, j: number, k: number): number => x.data[(i * 3 + j) * 4 + k] as number;
+    const at = (i: number, j: number, k: number): number => x.data[(i * 3 + j) * 4 + k];
     const turned = await evaluate([x], (v) => ops.transpose(v, [1, 2, 0]));
     expect(turned.shape).toEqual([3, 4, 2]);
     expect(turned.data).toEqual(
@@ -156,9 +156,8 @@ describe(`products (seed ${seed})`, () => {
             const [i, j, z] = [Math.floor(at / n) % m, at % n, Math.floor(at / (m * n))];
             let sum = 0;
             for (let q = 0; q < k; q++) {
-              const left = a.data[(batchA > 1 ? z : 0) * m * k + (transA ? q * m + i : i * k + q)] as number;
-              sum +=
-                left * (b.data[(batchB > 1 ? z : 0) * n * k + (transB ? j * k + q : q * n + j)] as number);
+              const left = a.data[(batchA > 1 ? z : 0) * m * k + (transA ? q * m + i : i * k + q)];
+              sum += left * b.data[(batchB > 1 ? z : 0) * n * k + (transB ? j * k + q : q * n + j)];
             }
             return sum;
           });
@@ -173,9 +172,8 @@ describe(`products (seed ${seed})`, () => {
     const got = await evaluate([x, w, bias], (a, b, c) => ops.linear(a, b, c));
     expect(got.shape).toEqual([2, 3, 5]);
     const want = Array.from({ length: 30 }, (_, at) => {
-      let sum = bias.data[at % 5] as number;
-      for (let k = 0; k < 4; k++)
-        sum += (x.data[Math.floor(at / 5) * 4 + k] as number) * (w.data[(at % 5) * 4 + k] as number);
+      let sum = bias.data[at % 5];
+      for (let k = 0; k < 4; k++) sum += x.data[Math.floor(at / 5) * 4 + k] * w.data[(at % 5) * 4 + k];
       return sum;
     });
     expectClose(got.data, want);
@@ -207,7 +205,7 @@ describe(`normalisations and losses (seed ${seed})`, () => {
     const [x, w, b] = [data(rows, width), data(width), data(width)];
     const scaled = (row: number[], centre: number): number[] => {
       const inverse = 1 / Math.sqrt(mean(row.map((value) => (value - centre) ** 2)) + 1e-3);
-      return row.map((value, at) => (value - centre) * inverse * (w.data[at] as number));
+      return row.map((value, at) => (value - centre) * inverse * w.data[at]);
     };
     const rms = await evaluate([x, w], (a, weight) => ops.rmsNorm(a, weight, 1e-3));
     expectClose(
@@ -215,9 +213,7 @@ describe(`normalisations and losses (seed ${seed})`, () => {
       each(x.data, (row) => scaled(row, 0)),
     );
     const layer = await evaluate([x, w, b], (a, weight, bias) => ops.layerNorm(a, weight, bias, 1e-3));
-    const want = each(x.data, (row) =>
-      scaled(row, mean(row)).map((value, at) => value + (b.data[at] as number)),
-    );
+    const want = each(x.data, (row) => scaled(row, mean(row)).map((value, at) => value + b.data[at]));
     expectClose(layer.data, want);
   });
 
@@ -227,12 +223,12 @@ describe(`normalisations and losses (seed ${seed})`, () => {
     const nll = await evaluate([x, ids], ops.crossEntropy);
     expectClose(
       nll.data,
-      each(x.data, (row, at) => [-(logSoftmax(row)[ids.data[at] as number] as number)]),
+      each(x.data, (row, at) => [-logSoftmax(row)[ids.data[at]]]),
     );
     const kl = await evaluate([x, y], ops.klDivergence);
     const want = each(x.data, (row, at) => {
       const [p, q] = [logSoftmax(row), logSoftmax(Array.from(y.data.subarray(at * width, (at + 1) * width)))];
-      return [p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - (q[i] as number)), 0)];
+      return [p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]), 0)];
     });
     expectClose(kl.data, want);
   });
@@ -245,8 +241,8 @@ describe(`rope and causal attention (seed ${seed})`, () => {
     const got = await evaluate([x], (v) => ops.rope(v, ops.ropeTables(v, frequencies, 3), 2));
     const want = Array.from(x.data, (value, at) => {
       const [position, pair, upper] = [Math.floor(at / 8) % 3, at % 2, Math.floor(at / 2) % 2 === 1];
-      const angle = position * (frequencies[pair] as number);
-      const partner = x.data[upper ? at - 2 : at + 2] as number;
+      const angle = position * frequencies[pair];
+      const partner = x.data[upper ? at - 2 : at + 2];
       return value * Math.cos(angle) + (upper ? partner : -partner) * Math.sin(angle);
     });
     expectClose(got.data, want);
@@ -287,21 +283,12 @@ describe(`rope and causal attention (seed ${seed})`, () => {
             const query = row(q.data, t, h, heads);
             const scores = Array.from({ length: t + 1 }, (_, s) =>
               Math.exp(
-                scale *
-                  row(k.data, s, kv, kvHeads).reduce(
-                    (sum, value, d) => sum + value * (query[d] as number),
-                    0,
-                  ),
+                scale * row(k.data, s, kv, kvHeads).reduce((sum, value, d) => sum + value * query[d], 0),
               ),
             );
             const total = scores.reduce((x, y) => x + y, 0);
             for (let d = 0; d < headDim; d++) {
-              want.push(
-                scores.reduce(
-                  (sum, p, s) => sum + (p / total) * (row(v.data, s, kv, kvHeads)[d] as number),
-                  0,
-                ),
-              );
+              want.push(scores.reduce((sum, p, s) => sum + (p / total) * row(v.data, s, kv, kvHeads)[d], 0));
             }
           }
         }

@@ -12,7 +12,7 @@ const awayFromKinks = (random: () => number): number => {
 /** Distinct values at least 0.05 apart, so that a maximum does not change within a step. */
 const spaced = (): ((random: () => number) => number) => {
   const left = Array.from({ length: 64 }, (_, index) => index * 0.05 - 1.6);
-  return (random) => left.splice(Math.floor(random() * left.length), 1)[0] as number;
+  return (random) => left.splice(Math.floor(random() * left.length), 1)[0];
 };
 
 const ids = (x: Value, values: number[], shape: number[] = [values.length]): Value =>

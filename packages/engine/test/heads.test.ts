@@ -24,10 +24,7 @@ function logProbabilities(states: Float32Array, norm: Float32Array, head: Float3
     const x = Array.from(states.subarray(token * width, (token + 1) * width));
     const inverse = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / width + spec.norm.eps);
     const logits = Array.from({ length: spec.vocabSize }, (_, id) =>
-      x.reduce(
-        (sum, value, at) => sum + value * inverse * (norm[at] as number) * (head[id * width + at] as number),
-        0,
-      ),
+      x.reduce((sum, value, at) => sum + value * inverse * norm[at] * head[id * width + at], 0),
     );
     const top = Math.max(...logits);
     const total = top + Math.log(logits.reduce((sum, value) => sum + Math.exp(value - top), 0));
@@ -54,23 +51,23 @@ async function checkGradients(
 ): Promise<void> {
   const analytic = await runner.run(TOKENS, weights, perToken);
   const loss = async (): Promise<number> => {
-    const result = (await runner.run(TOKENS, weights, perToken))[output] as Float32Array;
-    return result.reduce((sum, value, at) => sum + value * (tokenWeights[at] as number), 0);
+    const result = (await runner.run(TOKENS, weights, perToken))[output];
+    return result.reduce((sum, value, at) => sum + value * tokenWeights[at], 0);
   };
   const pairs = [
-    [perToken["hidden"] as Float32Array, analytic["dHidden"] as Float32Array],
-    [weights["final-norm.weight"] as Float32Array, analytic["grad.final-norm.weight"] as Float32Array],
+    [perToken["hidden"] as Float32Array, analytic["dHidden"]],
+    [weights["final-norm.weight"], analytic["grad.final-norm.weight"]],
   ] as const;
   for (const [values, grad] of pairs) {
     expect(grad.length).toBe(values.length);
     for (let at = 0; at < values.length; at += 5) {
-      const original = values[at] as number;
+      const original = values[at];
       values[at] = original + STEP;
       const above = await loss();
       values[at] = original - STEP;
       const below = await loss();
       values[at] = original;
-      expect(Math.abs((grad[at] as number) - (above - below) / (2 * STEP))).toBeLessThan(TOLERANCE);
+      expect(Math.abs(grad[at] - (above - below) / (2 * STEP))).toBeLessThan(TOLERANCE);
     }
   }
 }
@@ -80,11 +77,11 @@ describe("head programs, chunk by chunk", () => {
     const weights = await loadHead(randomModel(3));
     const runner = await HeadRunner.create(spec, { mode: "loss", gradients: true, chunk: CHUNK });
     const results = await runner.run(TOKENS, weights, { hidden, targets, tokenWeights });
-    const norm = weights["final-norm.weight"] as Float32Array;
-    const want = logProbabilities(hidden, norm, weights["head.weight"] as Float32Array);
+    const norm = weights["final-norm.weight"];
+    const want = logProbabilities(hidden, norm, weights["head.weight"]);
     expectClose(
-      results["tokenLoss"] as Float32Array,
-      want.map((row, token) => -(row[targets[token] as number] as number)),
+      results["tokenLoss"],
+      want.map((row, token) => -row[targets[token]]),
       1e-5,
     );
     await checkGradients(runner, weights, { hidden, targets, tokenWeights }, "tokenLoss");
@@ -96,25 +93,21 @@ describe("head programs, chunk by chunk", () => {
     const teacher = await loadHead(randomModel(4));
     const weights = {
       ...student,
-      "teacher.final-norm.weight": teacher["final-norm.weight"] as Float32Array,
-      "teacher.head.weight": teacher["head.weight"] as Float32Array,
+      "teacher.final-norm.weight": teacher["final-norm.weight"],
+      "teacher.head.weight": teacher["head.weight"],
     };
     const runner = await HeadRunner.create(spec, { mode: "kl", gradients: true, chunk: CHUNK });
     const results = await runner.run(TOKENS, weights, { hidden, teacherHidden, tokenWeights });
     const of = (states: Float32Array, feeds: Record<string, Float32Array>): number[][] =>
-      logProbabilities(
-        states,
-        feeds["final-norm.weight"] as Float32Array,
-        feeds["head.weight"] as Float32Array,
-      );
+      logProbabilities(states, feeds["final-norm.weight"], feeds["head.weight"]);
     const [p, q] = [of(teacherHidden, teacher), of(hidden, student)];
     const kl = p.map((row, token) =>
-      row.reduce((sum, logP, id) => sum + Math.exp(logP) * (logP - (q[token]?.[id] as number)), 0),
+      row.reduce((sum, logP, id) => sum + Math.exp(logP) * (logP - q[token]?.[id]), 0),
     );
-    expectClose(results["tokenKl"] as Float32Array, kl, 1e-5);
+    expectClose(results["tokenKl"], kl, 1e-5);
     const top = (row: number[]): number => row.indexOf(Math.max(...row));
-    expect(Array.from(results["agreement"] as Float32Array)).toEqual(
-      p.map((row, token) => (top(row) === top(q[token] as number[]) ? 1 : 0)),
+    expect(Array.from(results["agreement"])).toEqual(
+      p.map((row, token) => (top(row) === top(q[token]) ? 1 : 0)),
     );
     await checkGradients(runner, weights, { hidden, teacherHidden, tokenWeights }, "tokenKl");
     await runner.dispose();
@@ -122,21 +115,21 @@ describe("head programs, chunk by chunk", () => {
 
   it("a shared head gives the same as the same head fed twice, and KL to oneself is zero", async () => {
     const student = await loadHead(randomModel(3));
-    const norm = { "teacher.final-norm.weight": student["final-norm.weight"] as Float32Array };
-    const twice = { ...student, ...norm, "teacher.head.weight": student["head.weight"] as Float32Array };
+    const norm = { "teacher.final-norm.weight": student["final-norm.weight"] };
+    const twice = { ...student, ...norm, "teacher.head.weight": student["head.weight"] };
     const shared = await runOnce(
       { mode: "kl", sharedHead: true },
       { ...student, ...norm },
       { hidden, teacherHidden },
     );
     const apart = await runOnce({ mode: "kl" }, twice, { hidden, teacherHidden });
-    expectClose(shared["tokenKl"] as Float32Array, apart["tokenKl"] as Float32Array);
+    expectClose(shared["tokenKl"], apart["tokenKl"]);
     const self = await runOnce(
       { mode: "kl", sharedHead: true },
       { ...student, ...norm },
       { hidden, teacherHidden: hidden },
     );
-    expectClose(self["tokenKl"] as Float32Array, new Float32Array(TOKENS), 1e-6);
-    expect(Array.from(self["agreement"] as Float32Array)).toEqual(Array<number>(TOKENS).fill(1));
+    expectClose(self["tokenKl"], new Float32Array(TOKENS), 1e-6);
+    expect(Array.from(self["agreement"])).toEqual(Array<number>(TOKENS).fill(1));
   });
 });

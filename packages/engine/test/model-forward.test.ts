@@ -28,11 +28,7 @@ describe("modelForward equals the plain TypeScript forward pass", () => {
       const want = await referenceForward(model, ids);
       const got = await modelForward(model, ids, { hidden: true });
       for (let layer = 0; layer < model.spec.layers; layer++) {
-        expectClose(
-          got.hidden[layer] as Float32Array,
-          want.hidden[layer] as Float32Array,
-          REFERENCE_TOLERANCE,
-        );
+        expectClose(got.hidden[layer], want.hidden[layer], REFERENCE_TOLERANCE);
       }
       expectClose(got.logits, want.logits, REFERENCE_TOLERANCE);
     });
@@ -75,14 +71,14 @@ describe.skipIf(variants.length === 0)(
         ): void => {
           expect(values.length).toBe(want.length);
           const worst = values.reduce((max, value, at) => {
-            const target = want[at] as number;
+            const target = want[at];
             return Math.max(max, Math.abs(value - target) / (atol + rtol * Math.abs(target)));
           }, 0);
           expect(worst).toBeLessThanOrEqual(1);
         };
         check(got.logits, await expected("logits"), meta.tolerance.logits);
         for (let layer = 0; layer < model.spec.layers; layer++) {
-          check(got.hidden[layer] as Float32Array, await expected(`hidden.${layer}`), meta.tolerance.hidden);
+          check(got.hidden[layer], await expected(`hidden.${layer}`), meta.tolerance.hidden);
         }
         check(got.hidden.at(-1) as Float32Array, await expected("pre_norm"), meta.tolerance.hidden);
         await model.close();
@@ -101,7 +97,7 @@ async function readExpected(path: string): Promise<(name: string) => Promise<Flo
     const {
       dtype,
       data_offsets: [begin, end],
-    } = header[name] as Entry;
+    } = header[name];
     const data = bytes.buffer.slice(
       bytes.byteOffset + 8 + headerBytes + begin,
       bytes.byteOffset + 8 + headerBytes + end,

@@ -1,3 +1,4 @@
+import { Matrix, SingularValueDecomposition } from "ml-matrix";
 import { describe, expect, it } from "vitest";
 import {
   AdamW,
@@ -8,6 +9,8 @@ import {
   gradients,
   Graph,
   multiplySurrogate,
+  Muon,
+  newtonSchulzGraph,
   ops,
   signs,
   type Surrogate,
@@ -29,12 +32,11 @@ describe("AdamW", () => {
       const grads = [0.3 * step, -0.7];
       optimizer.step({ w: Float32Array.from(grads) }, 0.01, 0.5);
       for (let i = 0; i < 2; i++) {
-        const g = (grads[i] as number) * 0.5;
-        m[i] = 0.8 * (m[i] as number) + 0.2 * g;
-        v[i] = 0.9 * (v[i] as number) + 0.1 * g * g;
-        const update =
-          (m[i] as number) / (1 - 0.8 ** step) / (Math.sqrt((v[i] as number) / (1 - 0.9 ** step)) + 1e-6);
-        want[i] = (want[i] as number) - 0.02 * (update + 0.1 * (want[i] as number));
+        const g = grads[i] * 0.5;
+        m[i] = 0.8 * m[i] + 0.2 * g;
+        v[i] = 0.9 * v[i] + 0.1 * g * g;
+        const update = m[i] / (1 - 0.8 ** step) / (Math.sqrt(v[i] / (1 - 0.9 ** step)) + 1e-6);
+        want[i] = want[i] - 0.02 * (update + 0.1 * want[i]);
       }
     }
     expectClose(values, want, 1e-6);
@@ -63,6 +65,58 @@ describe("AdamW", () => {
     const optimizer = new AdamW([{ name: "w", values: new Float32Array(3) }]);
     expect(() => optimizer.step({}, 0.1)).toThrow(/no gradient of 3 elements for w/);
     expect(() => optimizer.restore({ step: 1, moments: {} })).toThrow(/no moments of 3 elements for w/);
+  });
+});
+
+describe("Muon", () => {
+  for (const [rows, cols] of [
+    [9, 23],
+    [17, 6],
+  ] as const) {
+    it(`brings all singular values of a ${rows} x ${cols} matrix near 1 and keeps the singular vectors`, async () => {
+      const program = await compile(newtonSchulzGraph(rows, cols));
+      const x = Matrix.from1DArray(rows, cols, Array.from(randomNormal(rows * cols, randomSource(8))));
+      const { y } = (await program.run({ x: Float32Array.from(x.to1DArray()) })) as { y: Float32Array };
+      const polar = Matrix.from1DArray(rows, cols, Array.from(y));
+      for (const value of new SingularValueDecomposition(polar, { autoTranspose: true }).diagonal) {
+        expect(value).toBeGreaterThan(0.65);
+        expect(value).toBeLessThan(1.25);
+      }
+      // X = U S V^T and Y = U f(S) V^T make X^T Y = V S f(S) V^T symmetric.
+      const product = x.transpose().mmul(polar);
+      expectClose(product.to1DArray(), product.transpose().to1DArray(), 1e-4);
+      await program.dispose();
+    });
+  }
+
+  it("moves against the gradient with the root mean square of AdamW, and resumes to the same bytes", async () => {
+    const [rows, cols] = [12, 20];
+    const random = randomSource(9);
+    const grads = Array.from({ length: 4 }, () => ({ w: randomNormal(rows * cols, random) }));
+    const start = randomNormal(rows * cols, random);
+    const build = (values: Float32Array): Muon => new Muon([{ name: "w", values, rows, cols }]);
+    const whole = start.slice();
+    const uninterrupted = build(whole);
+    const [first, ...rest] = grads as [{ w: Float32Array }, ...{ w: Float32Array }[]];
+    await uninterrupted.step(first, 0.1);
+    const moved = whole.map((value, at) => start[at] - value);
+    expect(moved.reduce((sum, value, at) => sum + value * first.w[at], 0)).toBeGreaterThan(0);
+    // 0.1 * 0.2 up to the spread of the singular values.
+    const rms = Math.sqrt(moved.reduce((sum, value) => sum + value * value, 0) / moved.length);
+    expect(rms).toBeGreaterThan(0.02 * 0.65);
+    expect(rms).toBeLessThan(0.02 * 1.25);
+    const values = whole.slice();
+    const second = build(values);
+    second.restore(structuredClone(uninterrupted.state()));
+    for (const grad of rest) {
+      await uninterrupted.step(grad, 0.1, 0.5);
+      await second.step(grad, 0.1, 0.5);
+    }
+    expect(values).toEqual(whole);
+    expect(() => second.restore({ momentum: {} })).toThrow(/no momentum of 240 elements for w/);
+    await expect(second.step({}, 0.1)).rejects.toThrow(/no gradient of 240 elements for w/);
+    await uninterrupted.dispose();
+    await second.dispose();
   });
 });
 
@@ -104,15 +158,13 @@ describe("latent signs", () => {
       const y = ops.signSte(x, surrogate);
       const [dx] = gradients([{ value: y, grad: graph.input("g", [8]) }], [x]);
       graph.output("y", y);
-      graph.output("dx", dx as typeof x);
+      graph.output("dx", dx);
       const program = await compile(graph);
       const g = randomNormal(8, randomSource(1));
       const results = await program.run({ x: latents, g });
-      expect(Array.from(results["y"] as Float32Array)).toEqual(
-        Array.from(signs(latents, new Float32Array(8))),
-      );
+      expect(Array.from(results["y"])).toEqual(Array.from(signs(latents, new Float32Array(8))));
       // 1 - tanh^2 loses digits in f32 where tanh is near 1; times the sharpness.
-      expectClose(multiplySurrogate(g.slice(), latents, surrogate), results["dx"] as Float32Array, 2e-5);
+      expectClose(multiplySurrogate(g.slice(), latents, surrogate), results["dx"], 2e-5);
       await program.dispose();
     });
   }

@@ -52,7 +52,7 @@ describe("Program.run", () => {
     };
     for (const threads of [1, 2]) {
       const [one, two] = [await build(threads), await build(threads)];
-      const want = (await one.run(feeds))["y"] as Float32Array;
+      const want = (await one.run(feeds))["y"];
       for (let repeat = 0; repeat < 3; repeat++) {
         expect(await one.run(feeds)).toEqual({ y: want });
         expect(await two.run(feeds)).toEqual({ y: want });
@@ -65,9 +65,9 @@ describe("Program.run", () => {
   it("works with reused arrays whose contents change", async () => {
     const program = await product();
     const b = Float32Array.of(1, 0, 0, 1, 0, 0);
-    expect(Array.from((await program.run({ a, b }))["y"] as Float32Array)).toEqual([1, 2, 4, 5]);
+    expect(Array.from((await program.run({ a, b }))["y"])).toEqual([1, 2, 4, 5]);
     b.fill(1);
-    expect(Array.from((await program.run({ a, b }))["y"] as Float32Array)).toEqual([6, 6, 15, 15]);
+    expect(Array.from((await program.run({ a, b }))["y"])).toEqual([6, 6, 15, 15]);
     await program.dispose();
   });
 });
@@ -94,13 +94,13 @@ describe("Graph", () => {
     const y = ops.square(x);
     const z = ops.mul(y, x);
     const [dx, dy] = gradients([{ value: y, grad: y }, { value: ops.reduceSum(z) }], [x, y]);
-    graph.output("dx", dx as NonNullable<typeof dx>);
-    graph.output("dy", dy as NonNullable<typeof dy>);
+    graph.output("dx", dx);
+    graph.output("dy", dy);
     const program = await compile(graph);
     const results = await program.run({ x: Float32Array.of(1, 2, -3) });
     // d/dx (y y_const + x^3) with y as its own seed: dy = y + x, dx = 2 x dy + y.
-    expect(Array.from(results["dy"] as Float32Array)).toEqual([2, 6, 6]);
-    expect(Array.from(results["dx"] as Float32Array)).toEqual([5, 28, -27]);
+    expect(Array.from(results["dy"])).toEqual([2, 6, 6]);
+    expect(Array.from(results["dx"])).toEqual([5, 28, -27]);
     await program.dispose();
   });
 });
@@ -122,11 +122,11 @@ describe("loop", () => {
           trips: 5,
           carried: [start, count],
           body: (trip, [state, sum]) => [
-            ops.tanh(ops.add(ops.matmul(state as typeof start, scaled), 0.1)),
-            ops.add(sum as typeof start, ops.cast(trip, "f32")),
+            ops.tanh(ops.add(ops.matmul(state, scaled), 0.1)),
+            ops.add(sum, ops.cast(trip, "f32")),
           ],
         });
-        return ops.add(x as typeof start, trips as typeof start);
+        return ops.add(x, trips);
       },
     );
     let state = Array.from(x0);
@@ -134,7 +134,7 @@ describe("loop", () => {
       state = state.map((_, at) => {
         const row = Math.floor(at / 3) * 3;
         let sum = 0.1;
-        for (let k = 0; k < 3; k++) sum += (state[row + k] as number) * (w[k * 3 + (at % 3)] as number) * 0.9;
+        for (let k = 0; k < 3; k++) sum += state[row + k] * w[k * 3 + (at % 3)] * 0.9;
         return Math.tanh(sum);
       });
     }
@@ -151,15 +151,15 @@ describe("loop", () => {
     const [sum, same] = ops.loop({
       trips,
       carried: [x, x],
-      body: (_trip, [total, held]) => [ops.add(total as typeof x, x), held as typeof x],
+      body: (_trip, [total, held]) => [ops.add(total, x), held],
     });
-    graph.output("sum", sum as typeof x);
-    graph.output("same", same as typeof x);
+    graph.output("sum", sum);
+    graph.output("same", same);
     const program = await compile(graph);
     for (const count of [0, 3]) {
       const results = await program.run({ x: Float32Array.of(1, 2), trips: BigInt64Array.of(BigInt(count)) });
-      expect(Array.from(results["sum"] as Float32Array)).toEqual([1 + count, 2 + 2 * count]);
-      expect(Array.from(results["same"] as Float32Array)).toEqual([1, 2]);
+      expect(Array.from(results["sum"])).toEqual([1 + count, 2 + 2 * count]);
+      expect(Array.from(results["same"])).toEqual([1, 2]);
     }
     await program.dispose();
     expect(() => ops.loop({ trips: 1, carried: [x], body: () => [ops.reduceSum(x)] })).toThrow(

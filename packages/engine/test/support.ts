@@ -55,26 +55,26 @@ export async function checkGradients({ shapes, build, sample }: GradientCase, se
   const w = randomNormal(size(y.shape), random);
   const loss = async (): Promise<number> => {
     const result = await program.run(known({ ...feeds, w }));
-    return (result["y"] as Float32Array).reduce((sum, value, index) => sum + value * (w[index] as number), 0);
+    return result["y"].reduce((sum, value, index) => sum + value * w[index], 0);
   };
   const known = (all: Record<string, Float32Array>): Record<string, Float32Array> =>
     Object.fromEntries(Object.entries(all).filter(([name]) => program.inputs.has(name)));
   const analytic = await program.run(known({ ...feeds, w }));
   for (let input = 0; input < inputs.length; input++) {
-    const values = feeds[`x${input}`] as Float32Array;
-    const got = analytic[`g${input}`] as Float32Array;
+    const values = feeds[`x${input}`];
+    const got = analytic[`g${input}`];
     for (let at = 0; at < values.length; at++) {
-      const original = values[at] as number;
+      const original = values[at];
       values[at] = original + STEP;
-      const above = values[at] as number;
+      const above = values[at];
       const lossAbove = await loss();
       values[at] = original - STEP;
-      const below = values[at] as number;
+      const below = values[at];
       const lossBelow = await loss();
       values[at] = original;
       const want = (lossAbove - lossBelow) / (above - below);
       expect(
-        Math.abs((got[at] as number) - want),
+        Math.abs(got[at] - want),
         `input ${input} element ${at}: ${got[at]} against ${want}`,
       ).toBeLessThan(TOLERANCE * Math.max(1, Math.abs(want)));
     }
@@ -101,7 +101,7 @@ export async function evaluate(
   );
   const result = await program.run(feeds);
   await program.dispose();
-  return { shape: y.shape, data: Array.from(result["y"] as Float32Array) };
+  return { shape: y.shape, data: Array.from(result["y"]) };
 }
 
 /** f32 results of a few dozen operations on numbers of order one. */
@@ -114,10 +114,9 @@ export function expectClose(
 ): void {
   expect(got.length).toBe(want.length);
   for (let at = 0; at < want.length; at++) {
-    const scale = Math.max(1, Math.abs(want[at] as number));
-    expect(
-      Math.abs((got[at] as number) - (want[at] as number)),
-      `element ${at}: ${got[at]} against ${want[at]}`,
-    ).toBeLessThan(tolerance * scale);
+    const scale = Math.max(1, Math.abs(want[at]));
+    expect(Math.abs(got[at] - want[at]), `element ${at}: ${got[at]} against ${want[at]}`).toBeLessThan(
+      tolerance * scale,
+    );
   }
 }

@@ -66,9 +66,7 @@ export function blockGraph(spec: ModelSpec, forms: BlockForms, options: BlockPro
   const emitGradients = (value: Value, grad: Value | undefined, withHidden: boolean): void => {
     const wrt = [...(withHidden ? [hidden] : []), ...trainable.map(feed)];
     const names = [...(withHidden ? ["dHidden"] : []), ...trainable.map(gradName)];
-    gradients([{ value, ...(grad && { grad }) }], wrt).forEach((made, at) =>
-      graph.output(names[at] as string, made),
-    );
+    gradients([{ value, ...(grad && { grad }) }], wrt).forEach((made, at) => graph.output(names[at], made));
   };
   if (mode === "forward" || mode === "calibrate-forward") graph.output("out", out);
   if (mode === "backward") emitGradients(out, graph.input("dOut", shape), true);
@@ -102,10 +100,8 @@ function emitOutputStatistics(
   const roles = LINEAR_ROLES.filter((role) => linears.has(role));
   const outputs = roles.map((role) => (linears.get(role) as { output: Value }).output);
   const [dHidden, ...grads] = gradients([{ value: out, grad: dOut }], [hidden, ...outputs]);
-  graph.output("dHidden", dHidden as Value);
-  roles.forEach((role: LinearRole, at) =>
-    graph.output(`outputGradSquares.${role}`, sumOfSquares(grads[at] as Value)),
-  );
+  graph.output("dHidden", dHidden);
+  roles.forEach((role: LinearRole, at) => graph.output(`outputGradSquares.${role}`, sumOfSquares(grads[at])));
 }
 
 function sumOfSquares(x: Value): Value {

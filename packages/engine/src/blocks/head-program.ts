@@ -63,9 +63,7 @@ export function headGraph(spec: ModelSpec, options: HeadProgramOptions): Graph {
     const weights = graph.input("tokenWeights", [chunk]);
     const names = ["dHidden", ...student.norm.map(([feed]) => gradName(feed))];
     const wrt = [hidden, ...student.norm.map(([, value]) => value)];
-    gradients([{ value: loss, grad: weights }], wrt).forEach((made, at) =>
-      graph.output(names[at] as string, made),
-    );
+    gradients([{ value: loss, grad: weights }], wrt).forEach((made, at) => graph.output(names[at], made));
   }
   return graph;
 }

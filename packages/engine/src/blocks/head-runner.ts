@@ -46,13 +46,10 @@ export class HeadRunner {
       const made = await this.#program.run({ ...weights, ...this.#cut(tokens, begin, count, perToken) });
       for (const [name, { shape }] of perTokenOutputs) {
         const width = sizeOf(shape.slice(1));
-        (results[name] as Float32Array).set(
-          (made[name] as Float32Array).subarray(0, count * width),
-          begin * width,
-        );
+        results[name].set(made[name].subarray(0, count * width), begin * width);
       }
       for (const [name] of this.#program.outputs) {
-        if (name.startsWith("grad.")) accumulate(results[name] as Float32Array, made[name] as Float32Array);
+        if (name.startsWith("grad.")) accumulate(results[name], made[name]);
       }
     }
     return results;

@@ -36,7 +36,7 @@ export async function modelForward(
       throwIfAborted(signal);
       const { forms, feeds } = await loadBlock(model, layer);
       const program = await programs.get(forms, { mode: "forward", batch, tokens: ids.length / batch });
-      hidden = (await program.run({ ...feeds, hidden }))["out"] as Float32Array;
+      hidden = (await program.run({ ...feeds, hidden }))["out"];
       if (keep) kept.push(hidden);
     }
   } finally {
@@ -46,7 +46,7 @@ export async function modelForward(
   const head = await HeadRunner.create(model.spec, { ...compile, mode: "logits", chunk });
   try {
     const { logits } = await head.run(ids.length, await loadHead(model), { hidden });
-    return { logits: logits as Float32Array, hidden: kept };
+    return { logits: logits, hidden: kept };
   } finally {
     await head.dispose();
   }

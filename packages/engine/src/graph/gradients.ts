@@ -38,7 +38,7 @@ export function gradients(seeds: Value | readonly Seed[], wrt: readonly Value[])
     list.map((seed) => seed.value),
     depends,
   )) {
-    const output = node.outputs[0] as Value;
+    const output = node.outputs[0];
     const grad = grads.get(output);
     if (!grad) continue;
     const needs = node.inputs.map((input) => depends.has(input));
@@ -77,5 +77,5 @@ function reverseOrder(seeds: readonly Value[], depends: ReadonlySet<Value>): Gra
 }
 
 function order(node: GraphNode): number {
-  return (node.outputs[0] as Value).id;
+  return node.outputs[0].id;
 }

@@ -77,7 +77,7 @@ export class Graph {
   /** A tensor fed at run time under `name`. */
   input(name: string, shape: Shape, dtype: DType = "f32"): Value {
     if (this.inputs.has(name)) throw graphError(`The graph already has an input named ${name}.`);
-    const value = this.addNode("input", [], [{ dtype, shape }], () => undefined)[0] as Value;
+    const value = this.addNode("input", [], [{ dtype, shape }], () => undefined)[0];
     this.inputs.set(name, value);
     return value;
   }
@@ -87,12 +87,7 @@ export class Graph {
     if (data.length !== sizeOf(shape)) {
       throw graphError(`A constant of shape ${showShape(shape)} got ${data.length} elements.`);
     }
-    const value = this.addNode(
-      "constant",
-      [],
-      [{ dtype: dtypeOf(data), shape }],
-      () => undefined,
-    )[0] as Value;
+    const value = this.addNode("constant", [], [{ dtype: dtypeOf(data), shape }], () => undefined)[0];
     this.constants.set(value, data);
     return value;
   }
@@ -128,7 +123,7 @@ export class Graph {
       inputs,
       outputs,
       lower: (emitter) => lower(emitter, outputs),
-      ...(vjp && { vjp: (grad: Value, needs: readonly boolean[]) => vjp(grad, needs, outputs[0] as Value) }),
+      ...(vjp && { vjp: (grad: Value, needs: readonly boolean[]) => vjp(grad, needs, outputs[0]) }),
     };
     for (const { dtype, shape } of types) {
       outputs.push({ id: this.#counter.next++, graph: this, node, dtype, shape: [...shape] });
@@ -150,7 +145,7 @@ export function apply<A>(op: Op<A>, inputs: readonly Value[], attributes: A): Va
       op.lower(
         emitter,
         inputs.map((input) => emitter.name(input)),
-        emitter.name(made[0] as Value),
+        emitter.name(made[0]),
         attributes,
         type,
       ),
@@ -158,7 +153,7 @@ export function apply<A>(op: Op<A>, inputs: readonly Value[], attributes: A): Va
       ((grad, needs, output) =>
         (op.vjp as NonNullable<Op<A>["vjp"]>)({ grad, inputs, output, attributes, needs })),
   );
-  return outputs[0] as Value;
+  return outputs[0];
 }
 
 /** The innermost graph that sees all values. */

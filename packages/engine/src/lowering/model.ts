@@ -57,7 +57,7 @@ export function lowerGraph(graph: Graph): LoweredGraph {
 
 /** Nodes in creation order, which is a topological order. */
 export function lowerNodes(emitter: Emitter, nodes: readonly GraphNode[]): void {
-  const sorted = [...nodes].sort((a, b) => (a.outputs[0] as Value).id - (b.outputs[0] as Value).id);
+  const sorted = [...nodes].sort((a, b) => a.outputs[0].id - b.outputs[0].id);
   for (const node of sorted) node.lower(emitter);
 }
 
@@ -67,5 +67,5 @@ export function outputName(name: string): string {
 }
 
 function graphOf(node: GraphNode): Graph {
-  return (node.outputs[0] as Value).graph;
+  return node.outputs[0].graph;
 }

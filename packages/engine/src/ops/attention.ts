@@ -129,7 +129,7 @@ export function ropeTables(like: Value, inverseFrequencies: ArrayLike<number>, t
   const sin = new Float32Array(tokens * half);
   for (let position = 0; position < tokens; position++) {
     for (let i = 0; i < half; i++) {
-      const angle = position * (inverseFrequencies[i] as number);
+      const angle = position * inverseFrequencies[i];
       cos[position * half + i] = Math.cos(angle);
       sin[position * half + i] = Math.sin(angle);
     }

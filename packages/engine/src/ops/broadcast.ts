@@ -13,17 +13,17 @@ import {
 const reshapeOp: Op<Shape> = {
   name: "reshape",
   infer: ([x], shape) => {
-    if (sizeOf((x as Value).shape) !== sizeOf(shape)) {
+    if (sizeOf(x.shape) !== sizeOf(shape)) {
       throw graphError(
-        `reshape: ${showShape((x as Value).shape)} does not hold as many elements as ${showShape(shape)}.`,
+        `reshape: ${showShape(x.shape)} does not hold as many elements as ${showShape(shape)}.`,
       );
     }
-    return { dtype: (x as Value).dtype, shape };
+    return { dtype: x.dtype, shape };
   },
   lower: (emitter, [x], output, shape) => {
-    emitter.node("Reshape", [x as string, emitter.ints(shape)], output);
+    emitter.node("Reshape", [x, emitter.ints(shape)], output);
   },
-  vjp: ({ grad, inputs: [x] }) => [reshape(grad, (x as Value).shape)],
+  vjp: ({ grad, inputs: [x] }) => [reshape(grad, x.shape)],
 };
 
 /** The same elements in another shape; at most one extent may be -1 (worked out). */
@@ -36,15 +36,15 @@ export function reshape(x: Value, shape: Shape): Value {
 const expandOp: Op<Shape> = {
   name: "expand",
   infer: ([x], shape) => {
-    if (!sameShape(broadcastShapes((x as Value).shape, shape, "expand"), shape)) {
-      throw graphError(`expand: ${showShape((x as Value).shape)} does not broadcast to ${showShape(shape)}.`);
+    if (!sameShape(broadcastShapes(x.shape, shape, "expand"), shape)) {
+      throw graphError(`expand: ${showShape(x.shape)} does not broadcast to ${showShape(shape)}.`);
     }
-    return { dtype: (x as Value).dtype, shape };
+    return { dtype: x.dtype, shape };
   },
   lower: (emitter, [x], output, shape) => {
-    emitter.node("Expand", [x as string, emitter.ints(shape)], output);
+    emitter.node("Expand", [x, emitter.ints(shape)], output);
   },
-  vjp: ({ grad, inputs: [x] }) => [unbroadcast(grad, (x as Value).shape)],
+  vjp: ({ grad, inputs: [x] }) => [unbroadcast(grad, x.shape)],
 };
 
 /** Broadcasts to a shape (copies; the elementwise ops broadcast by themselves). */
@@ -66,15 +66,15 @@ export interface ReduceAttributes {
 const reduceSumOp: Op<ReduceAttributes> = {
   name: "reduceSum",
   infer: ([x], attributes) => {
-    requireDtype([x as Value], "f32", "reduceSum");
-    return { dtype: "f32", shape: reducedShape((x as Value).shape, attributes) };
+    requireDtype([x], "f32", "reduceSum");
+    return { dtype: "f32", shape: reducedShape(x.shape, attributes) };
   },
   lower: (emitter, [x], output, { axes, keepDims }) => {
-    emitter.node("ReduceSum", [x as string, emitter.ints(axes)], output, {
+    emitter.node("ReduceSum", [x, emitter.ints(axes)], output, {
       keepdims: { int: keepDims ? 1 : 0 },
     });
   },
-  vjp: ({ grad, inputs: [x], attributes: { axes } }) => [spread(grad, (x as Value).shape, axes)],
+  vjp: ({ grad, inputs: [x], attributes: { axes } }) => [spread(grad, x.shape, axes)],
 };
 
 /** Sum over axes (all of them when left out). */

@@ -19,14 +19,14 @@ function unary(
   const op: Op<null> = {
     name,
     infer: ([x]) => {
-      requireDtype([x as Value], "f32", name);
-      return { dtype: "f32", shape: (x as Value).shape };
+      requireDtype([x], "f32", name);
+      return { dtype: "f32", shape: x.shape };
     },
     lower: (emitter, inputs, output) => {
       if (typeof lower === "string") emitter.node(lower, inputs, output);
-      else lower(emitter, inputs[0] as string, output);
+      else lower(emitter, inputs[0], output);
     },
-    ...(gradient && { vjp: ({ grad, inputs: [x], output }) => [gradient(grad, x as Value, output)] }),
+    ...(gradient && { vjp: ({ grad, inputs: [x], output }) => [gradient(grad, x, output)] }),
   };
   return (x) => apply(op, [x], null);
 }
@@ -42,20 +42,16 @@ function binary(
   const op: Op<null> = {
     name,
     infer: ([a, b]) => {
-      requireDtype([b as Value], (a as Value).dtype, name);
-      return { dtype, shape: broadcastShapes((a as Value).shape, (b as Value).shape, name) };
+      requireDtype([b], a.dtype, name);
+      return { dtype, shape: broadcastShapes(a.shape, b.shape, name) };
     },
     lower: (emitter, inputs, output) => {
       emitter.node(onnxName, inputs, output);
     },
     ...(gradients && {
       vjp: ({ grad, inputs: [a, b], output, needs }) => [
-        needs[0]
-          ? unbroadcast(gradients[0](grad, a as Value, b as Value, output), (a as Value).shape)
-          : undefined,
-        needs[1]
-          ? unbroadcast(gradients[1](grad, a as Value, b as Value, output), (b as Value).shape)
-          : undefined,
+        needs[0] ? unbroadcast(gradients[0](grad, a, b, output), a.shape) : undefined,
+        needs[1] ? unbroadcast(gradients[1](grad, a, b, output), b.shape) : undefined,
       ],
     }),
   };
@@ -126,13 +122,13 @@ export const sign = unary("sign", "Sign");
 
 const clipOp: Op<{ readonly low: number; readonly high: number }> = {
   name: "clip",
-  infer: ([x]) => ({ dtype: "f32", shape: (x as Value).shape }),
+  infer: ([x]) => ({ dtype: "f32", shape: x.shape }),
   lower: (emitter, [x], output, { low, high }) => {
-    emitter.node("Clip", [x as string, emitter.float(low), emitter.float(high)], output);
+    emitter.node("Clip", [x, emitter.float(low), emitter.float(high)], output);
   },
   vjp: ({ grad, inputs: [x], attributes: { low, high } }) => {
-    const above = cast(less(low, x as Value), "f32");
-    return [mul(mul(grad, above), cast(less(x as Value, high), "f32"))];
+    const above = cast(less(low, x), "f32");
+    return [mul(mul(grad, above), cast(less(x, high), "f32"))];
   },
 };
 
@@ -144,18 +140,18 @@ export function clip(x: Value, low: number, high: number): Value {
 const whereOp: Op<null> = {
   name: "where",
   infer: ([condition, a, b]) => {
-    requireDtype([condition as Value], "bool", "where");
-    requireDtype([a as Value, b as Value], "f32", "where");
-    const branches = broadcastShapes((a as Value).shape, (b as Value).shape, "where");
-    return { dtype: "f32", shape: broadcastShapes((condition as Value).shape, branches, "where") };
+    requireDtype([condition], "bool", "where");
+    requireDtype([a, b], "f32", "where");
+    const branches = broadcastShapes(a.shape, b.shape, "where");
+    return { dtype: "f32", shape: broadcastShapes(condition.shape, branches, "where") };
   },
   lower: (emitter, inputs, output) => {
     emitter.node("Where", inputs, output);
   },
   vjp: ({ grad, inputs: [condition, a, b], needs }) => [
     undefined,
-    needs[1] ? unbroadcast(where(condition as Value, grad, 0), (a as Value).shape) : undefined,
-    needs[2] ? unbroadcast(where(condition as Value, 0, grad), (b as Value).shape) : undefined,
+    needs[1] ? unbroadcast(where(condition, grad, 0), a.shape) : undefined,
+    needs[2] ? unbroadcast(where(condition, 0, grad), b.shape) : undefined,
   ],
 };
 
@@ -168,7 +164,7 @@ export function where(condition: Value, a: Operand, b: Operand): Value {
 
 const castOp: Op<DType> = {
   name: "cast",
-  infer: ([x], dtype) => ({ dtype, shape: (x as Value).shape }),
+  infer: ([x], dtype) => ({ dtype, shape: x.shape }),
   lower: (emitter, inputs, output, dtype) => {
     emitter.node("Cast", inputs, output, { to: { int: ELEMENT_TYPE[dtype] } });
   },

@@ -16,12 +16,12 @@ interface FusedAttributes {
 const fusedOp: Op<FusedAttributes> = {
   name: "fused",
   infer: (inputs) => {
-    const { dtype, shape } = inputs[0] as Value;
+    const { dtype, shape } = inputs[0];
     return { dtype, shape };
   },
   // The name of the composed result stands for it: ONNX Runtime removes the Identity.
   lower: (emitter, [composed], output) => {
-    emitter.node("Identity", [composed as string], output);
+    emitter.node("Identity", [composed], output);
   },
   vjp: ({ grad, inputs, output, attributes, needs }) => [
     undefined,

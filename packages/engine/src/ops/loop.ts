@@ -27,7 +27,7 @@ export function loop({ trips, carried, body }: LoopOptions): readonly Value[] {
   const next = body(trip, states);
   checkTypes(carried, next);
   const nodes = reachable(next);
-  const own = nodes.filter((node) => (node.outputs[0] as Value).graph === inner);
+  const own = nodes.filter((node) => node.outputs[0].graph === inner);
   const captured = new Set(nodes.filter((node) => !own.includes(node)).flatMap((node) => node.outputs));
   const limit = typeof trips === "number" ? graph.root.constant(BigInt64Array.of(BigInt(trips)), []) : trips;
   const start = graph.root.constant(Uint8Array.of(1), []);
@@ -54,7 +54,7 @@ function checkTypes(carried: readonly Value[], next: readonly Value[]): void {
     throw graphError(`A loop carries ${carried.length} values, its body returned ${next.length}.`);
   }
   carried.forEach((value, index) => {
-    const after = next[index] as Value;
+    const after = next[index];
     if (after.dtype !== value.dtype || !sameShape(after.shape, value.shape)) {
       throw graphError(
         `Carried value ${index} is ${value.dtype} ${showShape(value.shape)}, ` +

@@ -11,7 +11,7 @@ import { logSoftmax, softmax } from "./softmax.js";
 export function crossEntropy(logits: Value, targets: Value): Value {
   const nll = neg(takeAlong(logSoftmax(logits), targets));
   return fused("crossEntropy", [logits], nll, ({ grad }) => [
-    mul(sub(softmax(logits), oneHot(targets, logits.shape[1] as number)), reshape(grad, [-1, 1])),
+    mul(sub(softmax(logits), oneHot(targets, logits.shape[1])), reshape(grad, [-1, 1])),
   ]);
 }
 

@@ -19,26 +19,22 @@ interface MatmulAttributes {
 const matmulOp: Op<MatmulAttributes> = {
   name: "matmul",
   infer: ([a, b], attributes) => {
-    requireDtype([a as Value, b as Value], "f32", "matmul");
-    return { dtype: "f32", shape: productShape((a as Value).shape, (b as Value).shape, attributes) };
+    requireDtype([a, b], "f32", "matmul");
+    return { dtype: "f32", shape: productShape(a.shape, b.shape, attributes) };
   },
   lower: (emitter, [a, b], output, { transA, transB }, { shape }) => {
     if (shape.length === 2) {
       const flags = { transA: { int: transA ? 1 : 0 }, transB: { int: transB ? 1 : 0 } };
-      emitter.node("Gemm", [a as string, b as string], output, flags);
+      emitter.node("Gemm", [a, b], output, flags);
       return;
     }
     // ONNX Runtime folds these transposes into the product where it can (FusedMatMul).
     const swap = (name: string): string =>
       emitter.node("Transpose", [name], undefined, { perm: { ints: swappedOrder(shape.length) } });
-    emitter.node(
-      "MatMul",
-      [transA ? swap(a as string) : (a as string), transB ? swap(b as string) : (b as string)],
-      output,
-    );
+    emitter.node("MatMul", [transA ? swap(a) : a, transB ? swap(b) : b], output);
   },
   vjp: ({ grad, inputs: [left, right], attributes: { transA, transB }, needs }) => {
-    const [a, b] = [left as Value, right as Value];
+    const [a, b] = [left, right];
     const gradA = (): Value =>
       transA ? matmul(b, grad, { transA: transB, transB: true }) : matmul(grad, b, { transB: !transB });
     const gradB = (): Value =>

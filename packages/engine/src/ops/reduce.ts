@@ -15,17 +15,17 @@ import { cast, div, equal, mul } from "./elementwise.js";
 const reduceMeanOp: Op<ReduceAttributes> = {
   name: "reduceMean",
   infer: ([x], attributes) => {
-    requireDtype([x as Value], "f32", "reduceMean");
-    return { dtype: "f32", shape: reducedShape((x as Value).shape, attributes) };
+    requireDtype([x], "f32", "reduceMean");
+    return { dtype: "f32", shape: reducedShape(x.shape, attributes) };
   },
   lower: (emitter, [x], output, { axes, keepDims }) => {
-    emitter.node("ReduceMean", [x as string, emitter.ints(axes)], output, {
+    emitter.node("ReduceMean", [x, emitter.ints(axes)], output, {
       keepdims: { int: keepDims ? 1 : 0 },
     });
   },
   vjp: ({ grad, inputs: [x], attributes: { axes } }) => {
-    const { shape } = x as Value;
-    const count = axes.reduce((product, axis) => product * (shape[axis] as number), 1);
+    const { shape } = x;
+    const count = axes.reduce((product, axis) => product * shape[axis], 1);
     return [spread(mul(grad, 1 / count), shape, axes)];
   },
 };
@@ -38,18 +38,18 @@ export function reduceMean(x: Value, axes?: readonly number[], options: ReduceOp
 const reduceMaxOp: Op<ReduceAttributes> = {
   name: "reduceMax",
   infer: ([x], attributes) => {
-    requireDtype([x as Value], "f32", "reduceMax");
-    return { dtype: "f32", shape: reducedShape((x as Value).shape, attributes) };
+    requireDtype([x], "f32", "reduceMax");
+    return { dtype: "f32", shape: reducedShape(x.shape, attributes) };
   },
   lower: (emitter, [x], output, { axes, keepDims }) => {
-    emitter.node("ReduceMax", [x as string, emitter.ints(axes)], output, {
+    emitter.node("ReduceMax", [x, emitter.ints(axes)], output, {
       keepdims: { int: keepDims ? 1 : 0 },
     });
   },
   vjp: ({ grad, inputs: [x], output, attributes: { axes } }) => {
-    const { shape } = x as Value;
+    const { shape } = x;
     // Ties share the gradient equally.
-    const hit = cast(equal(x as Value, restoreAxes(output, shape, axes)), "f32");
+    const hit = cast(equal(x, restoreAxes(output, shape, axes)), "f32");
     const share = div(hit, reduceSum(hit, axes, { keepDims: true }));
     return [mul(share, restoreAxes(grad, shape, axes))];
   },
@@ -62,7 +62,7 @@ export function reduceMax(x: Value, axes?: readonly number[], options: ReduceOpt
 
 const argMaxOp: Op<{ readonly axis: number }> = {
   name: "argMax",
-  infer: ([x], { axis }) => ({ dtype: "i64", shape: (x as Value).shape.filter((_, at) => at !== axis) }),
+  infer: ([x], { axis }) => ({ dtype: "i64", shape: x.shape.filter((_, at) => at !== axis) }),
   lower: (emitter, inputs, output, { axis }) => {
     emitter.node("ArgMax", inputs, output, { axis: { int: axis }, keepdims: { int: 0 } });
   },
@@ -70,5 +70,5 @@ const argMaxOp: Op<{ readonly axis: number }> = {
 
 /** i64 index of the first maximum along an axis, which is dropped; without a gradient. */
 export function argMax(x: Value, axis: number): Value {
-  return apply(argMaxOp, [x], { axis: normalizeAxes([axis], x.shape.length, "argMax")[0] as number });
+  return apply(argMaxOp, [x], { axis: normalizeAxes([axis], x.shape.length, "argMax")[0] });
 }

@@ -7,8 +7,8 @@ import { reshape } from "./broadcast.js";
 const transposeOp: Op<readonly number[]> = {
   name: "transpose",
   infer: ([x], order) => ({
-    dtype: (x as Value).dtype,
-    shape: order.map((axis) => (x as Value).shape[axis] as number),
+    dtype: x.dtype,
+    shape: order.map((axis) => x.shape[axis]),
   }),
   lower: (emitter, inputs, output, order) => {
     emitter.node("Transpose", inputs, output, { perm: { ints: order } });
@@ -40,25 +40,21 @@ interface SliceAttributes {
 const sliceOp: Op<SliceAttributes> = {
   name: "slice",
   infer: ([x], { axis, begin, end }) => ({
-    dtype: (x as Value).dtype,
-    shape: (x as Value).shape.map((extent, at) => (at === axis ? end - begin : extent)),
+    dtype: x.dtype,
+    shape: x.shape.map((extent, at) => (at === axis ? end - begin : extent)),
   }),
   lower: (emitter, [x], output, { axis, begin, end }) => {
-    emitter.node(
-      "Slice",
-      [x as string, emitter.ints([begin]), emitter.ints([end]), emitter.ints([axis])],
-      output,
-    );
+    emitter.node("Slice", [x, emitter.ints([begin]), emitter.ints([end]), emitter.ints([axis])], output);
   },
   vjp: ({ grad, inputs: [x], attributes: { axis, begin, end } }) => [
-    pad(grad, axis, begin, ((x as Value).shape[axis] as number) - end),
+    pad(grad, axis, begin, x.shape[axis] - end),
   ],
 };
 
 /** Elements `begin` (inclusive) to `end` (exclusive, the whole rest when left out) along an axis. */
 export function slice(x: Value, axis: number, begin: number, end?: number): Value {
-  const at = normalizeAxes([axis], x.shape.length, "slice")[0] as number;
-  const extent = x.shape[at] as number;
+  const at = normalizeAxes([axis], x.shape.length, "slice")[0];
+  const extent = x.shape[at];
   const stop = end ?? extent;
   if (begin < 0 || stop > extent || begin >= stop) {
     throw graphError(`slice: ${begin} to ${stop} is not a range of axis ${at} of ${showShape(x.shape)}.`);
@@ -69,24 +65,24 @@ export function slice(x: Value, axis: number, begin: number, end?: number): Valu
 const padOp: Op<{ readonly axis: number; readonly before: number; readonly after: number }> = {
   name: "pad",
   infer: ([x], { axis, before, after }) => ({
-    dtype: (x as Value).dtype,
-    shape: (x as Value).shape.map((extent, at) => (at === axis ? extent + before + after : extent)),
+    dtype: x.dtype,
+    shape: x.shape.map((extent, at) => (at === axis ? extent + before + after : extent)),
   }),
   lower: (emitter, [x], output, { axis, before, after }, { shape }) => {
     const pads = [
       ...shape.map((_, at) => (at === axis ? before : 0)),
       ...shape.map((_, at) => (at === axis ? after : 0)),
     ];
-    emitter.node("Pad", [x as string, emitter.ints(pads)], output);
+    emitter.node("Pad", [x, emitter.ints(pads)], output);
   },
   vjp: ({ grad, inputs: [x], attributes: { axis, before } }) => [
-    slice(grad, axis, before, before + ((x as Value).shape[axis] as number)),
+    slice(grad, axis, before, before + x.shape[axis]),
   ],
 };
 
 /** Zeros before and after along an axis. */
 export function pad(x: Value, axis: number, before: number, after: number): Value {
-  const at = normalizeAxes([axis], x.shape.length, "pad")[0] as number;
+  const at = normalizeAxes([axis], x.shape.length, "pad")[0];
   return before === 0 && after === 0 ? x : apply(padOp, [x], { axis: at, before, after });
 }
 
@@ -101,7 +97,7 @@ const concatOp: Op<{ readonly axis: number }> = {
         );
       }
     }
-    const total = inputs.reduce((sum, { shape }) => sum + (shape[axis] as number), 0);
+    const total = inputs.reduce((sum, { shape }) => sum + shape[axis], 0);
     return { dtype: first.dtype, shape: first.shape.with(axis, total) };
   },
   lower: (emitter, inputs, output, { axis }) => {
@@ -110,7 +106,7 @@ const concatOp: Op<{ readonly axis: number }> = {
   vjp: ({ grad, inputs, attributes: { axis } }) => {
     let begin = 0;
     return inputs.map(({ shape }) => {
-      const end = begin + (shape[axis] as number);
+      const end = begin + shape[axis];
       const part = slice(grad, axis, begin, end);
       begin = end;
       return part;
@@ -123,25 +119,22 @@ export function concat(values: readonly Value[], axis: number): Value {
   const [first] = values;
   if (!first) throw graphError("concat needs at least one value.");
   if (values.length === 1) return first;
-  return apply(concatOp, values, { axis: normalizeAxes([axis], first.shape.length, "concat")[0] as number });
+  return apply(concatOp, values, { axis: normalizeAxes([axis], first.shape.length, "concat")[0] });
 }
 
 const gatherOp: Op<null> = {
   name: "gather",
   infer: ([table, ids]) => {
-    requireIndex(ids as Value, "gather");
+    requireIndex(ids, "gather");
     return {
-      dtype: (table as Value).dtype,
-      shape: [...(ids as Value).shape, ...(table as Value).shape.slice(1)],
+      dtype: table.dtype,
+      shape: [...ids.shape, ...table.shape.slice(1)],
     };
   },
   lower: (emitter, inputs, output) => {
     emitter.node("Gather", inputs, output, { axis: { int: 0 } });
   },
-  vjp: ({ grad, inputs: [table, ids] }) => [
-    scatterAdd(grad, ids as Value, (table as Value).shape[0] as number),
-    undefined,
-  ],
+  vjp: ({ grad, inputs: [table, ids] }) => [scatterAdd(grad, ids, table.shape[0]), undefined],
 };
 
 /** Rows of `table` [rows, ...] at `ids` (i32 or i64, in range): [...ids.shape, ...]. */
@@ -153,15 +146,15 @@ const scatterAddOp: Op<{ readonly rows: number }> = {
   name: "scatterAdd",
   infer: ([x, ids], { rows }) => ({
     dtype: "f32",
-    shape: [rows, ...(x as Value).shape.slice((ids as Value).shape.length)],
+    shape: [rows, ...x.shape.slice(ids.shape.length)],
   }),
   lower: (emitter, [x, ids], output, _attributes, { shape }) => {
     const zeros = emitter.node("Expand", [emitter.float(0), emitter.ints(shape)], undefined);
-    const wide = emitter.node("Cast", [ids as string], undefined, { to: { int: 7 } });
+    const wide = emitter.node("Cast", [ids], undefined, { to: { int: 7 } });
     const index = emitter.node("Unsqueeze", [wide, emitter.ints([-1])], undefined);
-    emitter.node("ScatterND", [zeros, index, x as string], output, { reduction: { text: "add" } });
+    emitter.node("ScatterND", [zeros, index, x], output, { reduction: { text: "add" } });
   },
-  vjp: ({ grad, inputs: [, ids] }) => [gather(grad, ids as Value), undefined],
+  vjp: ({ grad, inputs: [, ids] }) => [gather(grad, ids), undefined],
 };
 
 /** Zeros [rows, ...] with the rows of `x` [...ids.shape, ...] added at `ids`; the adjoint of `gather`. */
@@ -184,24 +177,22 @@ export function oneHot(ids: Value, depth: number): Value {
 const takeAlongOp: Op<null> = {
   name: "takeAlong",
   infer: ([x, ids]) => {
-    requireDtype([x as Value], "f32", "takeAlong");
-    requireIndex(ids as Value, "takeAlong");
-    if (!sameShape((x as Value).shape.slice(0, -1), (ids as Value).shape)) {
-      throw graphError(
-        `takeAlong: ${showShape((ids as Value).shape)} does not index ${showShape((x as Value).shape)}.`,
-      );
+    requireDtype([x], "f32", "takeAlong");
+    requireIndex(ids, "takeAlong");
+    if (!sameShape(x.shape.slice(0, -1), ids.shape)) {
+      throw graphError(`takeAlong: ${showShape(ids.shape)} does not index ${showShape(x.shape)}.`);
     }
-    return { dtype: "f32", shape: (ids as Value).shape };
+    return { dtype: "f32", shape: ids.shape };
   },
   lower: (emitter, [x, ids], output) => {
-    const index = emitter.node("Unsqueeze", [ids as string, emitter.ints([-1])], undefined);
-    const taken = emitter.node("GatherElements", [x as string, index], undefined, { axis: { int: -1 } });
+    const index = emitter.node("Unsqueeze", [ids, emitter.ints([-1])], undefined);
+    const taken = emitter.node("GatherElements", [x, index], undefined, { axis: { int: -1 } });
     emitter.node("Squeeze", [taken, emitter.ints([-1])], output);
   },
   vjp: ({ grad, inputs: [x, ids] }) => {
-    const { shape } = x as Value;
-    const index = reshape(ids as Value, [...(ids as Value).shape, 1]);
-    const depth = shape[shape.length - 1] as number;
+    const { shape } = x;
+    const index = reshape(ids, [...ids.shape, 1]);
+    const depth = shape[shape.length - 1];
     const range = Array.from({ length: depth }, (_, at) => at);
     const columns = innermostGraph([index]).root.constant(
       index.dtype === "i32" ? Int32Array.from(range) : BigInt64Array.from(range, BigInt),

@@ -5,7 +5,7 @@ import { exp, mul, sub } from "./elementwise.js";
 
 const softmaxOp: Op<null> = {
   name: "softmax",
-  infer: ([x]) => ({ dtype: "f32", shape: (x as Value).shape }),
+  infer: ([x]) => ({ dtype: "f32", shape: x.shape }),
   lower: (emitter, inputs, output) => {
     emitter.node("Softmax", inputs, output, { axis: { int: -1 } });
   },
@@ -18,7 +18,7 @@ export function softmax(x: Value): Value {
 
 const logSoftmaxOp: Op<null> = {
   name: "logSoftmax",
-  infer: ([x]) => ({ dtype: "f32", shape: (x as Value).shape }),
+  infer: ([x]) => ({ dtype: "f32", shape: x.shape }),
   lower: (emitter, inputs, output) => {
     emitter.node("LogSoftmax", inputs, output, { axis: { int: -1 } });
   },

@@ -64,7 +64,7 @@ export class AdamW {
           `AdamW was given no gradient of ${group.values.length} elements for ${group.name}.`,
         );
       }
-      const { m, v } = this.#moments[index] as { m: Float32Array; v: Float32Array };
+      const { m, v } = this.#moments[index];
       this.#update(group, grad, m, v, lr, gradScale);
     });
   }
@@ -82,19 +82,19 @@ export class AdamW {
     const correction = 1 / Math.sqrt(1 - beta2 ** this.#step);
     const keep = 1 - lr * rate * weightDecay;
     for (let i = 0; i < values.length; i++) {
-      const g = (grad[i] as number) * gradScale;
-      const first = beta1 * (m[i] as number) + (1 - beta1) * g;
-      const second = beta2 * (v[i] as number) + (1 - beta2) * g * g;
+      const g = grad[i] * gradScale;
+      const first = beta1 * m[i] + (1 - beta1) * g;
+      const second = beta2 * v[i] + (1 - beta2) * g * g;
       m[i] = first;
       v[i] = second;
-      values[i] = keep * (values[i] as number) - (stepSize * first) / (Math.sqrt(second) * correction + eps);
+      values[i] = keep * values[i] - (stepSize * first) / (Math.sqrt(second) * correction + eps);
     }
   }
 
   /** The state itself, not a copy: store it before the next step. */
   state(): AdamWState {
     const moments = this.#groups.map(({ name }, index) => [name, this.#moments[index]] as const);
-    return { step: this.#step, moments: Object.fromEntries(moments) as AdamWState["moments"] };
+    return { step: this.#step, moments: Object.fromEntries(moments) };
   }
 
   /** Continues from a stored state; throws `input` when it belongs to other groups. */
@@ -107,7 +107,7 @@ export class AdamW {
           `The stored optimizer state has no moments of ${values.length} elements for ${name}.`,
         );
       }
-      const own = this.#moments[index] as { m: Float32Array; v: Float32Array };
+      const own = this.#moments[index];
       own.m.set(stored.m);
       own.v.set(stored.v);
     });

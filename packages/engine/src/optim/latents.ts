@@ -3,7 +3,7 @@ import type { Surrogate } from "../ops/signs.js";
 
 /** Writes -1 or +1 (for zero too) into `out`. */
 export function signs(latents: Float32Array, out: Float32Array): Float32Array {
-  for (let i = 0; i < latents.length; i++) out[i] = (latents[i] as number) < 0 ? -1 : 1;
+  for (let i = 0; i < latents.length; i++) out[i] = latents[i] < 0 ? -1 : 1;
   return out;
 }
 
@@ -17,20 +17,20 @@ export function multiplySurrogate(
   surrogate: Surrogate,
 ): Float32Array {
   if (surrogate.kind === "clipped") {
-    for (let i = 0; i < grad.length; i++) if (!(Math.abs(latents[i] as number) < 1)) grad[i] = 0;
+    for (let i = 0; i < grad.length; i++) if (!(Math.abs(latents[i]) < 1)) grad[i] = 0;
     return grad;
   }
   const { sharpness } = surrogate;
   for (let i = 0; i < grad.length; i++) {
     // 1 - tanh^2(z) = 4 e / (1 + e)^2 with e = exp(-2 |z|): one exponential, no cancellation.
-    const e = Math.exp(-2 * Math.abs(sharpness * (latents[i] as number)));
-    grad[i] = ((grad[i] as number) * sharpness * 4 * e) / ((1 + e) * (1 + e));
+    const e = Math.exp(-2 * Math.abs(sharpness * latents[i]));
+    grad[i] = (grad[i] * sharpness * 4 * e) / ((1 + e) * (1 + e));
   }
   return grad;
 }
 
 /** sum += part, for gradients of several micro-batches. */
 export function accumulate(sum: Float32Array, part: Float32Array): Float32Array {
-  for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + (part[i] as number);
+  for (let i = 0; i < sum.length; i++) sum[i] = sum[i] + part[i];
   return sum;
 }
