@@ -72,7 +72,7 @@ export function parseManifest(text: string, source: string): SubbitManifest {
   }
   const result = manifestSchema.safeParse(json);
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
+  const issue = result.error.issues[0];
   throw inputError(
     `${MANIFEST_FILE} of ${source} is malformed at ${issue.path.join(".")}: ${issue.message}.`,
   );

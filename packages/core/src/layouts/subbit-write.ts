@@ -128,7 +128,7 @@ function ropeFactorsOf(model: PackedModel): Float32Array | undefined {
   const plain = modelSpec(model.config).rope.inverseFrequencies;
   const actual = model.spec.rope.inverseFrequencies;
   if (plain.every((frequency, i) => frequency === actual[i])) return undefined;
-  return Float32Array.from(plain, (frequency, i) => frequency / actual[i]!);
+  return Float32Array.from(plain, (frequency, i) => frequency / actual[i]);
 }
 
 interface PlannedLinear {
@@ -185,8 +185,8 @@ function factoredData(
     const names = pathNames(name, index);
     const again = async (pick: (linear: FactoredLinear) => SignMatrix): Promise<Uint8Array> =>
       asBytes(pick(storedForm(await read())).words);
-    data.set(names.outSigns, () => again((linear) => transposeSigns(linear.paths[index]!.outSigns)));
-    data.set(names.inSigns, () => again((linear) => linear.paths[index]!.inSigns));
+    data.set(names.outSigns, () => again((linear) => transposeSigns(linear.paths[index].outSigns)));
+    data.set(names.inSigns, () => again((linear) => linear.paths[index].inSigns));
     data.set(names.outScales, half(path.outScales));
     data.set(names.inScales, half(path.inScales));
     if (path.midIn) data.set(names.midIn, half(path.midIn));
@@ -210,7 +210,7 @@ function planMatrix(
     {
       name: weight,
       dtype: dtypes[storage.dtype],
-      shape: values!.shape,
+      shape: values.shape,
       data: async () => asBytes((await read()).storage.values),
     },
   ];

@@ -79,8 +79,8 @@ function randomModel(overrides: Record<string, unknown> = {}): PackedModel {
     for (const [i, role] of LINEAR_ROLES.entries()) {
       const { rows, cols, bias } = spec.linearShapes[role];
       const dense = denseFromF32(random(rows * cols), rows, cols, bias ? random(rows) : undefined);
-      const reduced = [dense, reduceDense(dense, 16), reduceDense(dense, 8), reduceDense(dense, 4)][i % 4]!;
-      const linear = layer === 0 ? reduced : storedForm(randomFactored(rows, cols, bias, shapes[i % 4]!));
+      const reduced = [dense, reduceDense(dense, 16), reduceDense(dense, 8), reduceDense(dense, 4)][i % 4];
+      const linear = layer === 0 ? reduced : storedForm(randomFactored(rows, cols, bias, shapes[i % 4]));
       linears.set(spec.names.linear({ layer, role }), linear);
     }
   }
@@ -127,9 +127,18 @@ async function writeRandom(
   return { folder, packed };
 }
 
-async function editManifest(folder: string, edit: (manifest: Record<string, any>) => void): Promise<void> {
+/** subbit.json with every field open to damage. */
+interface EditableManifest {
+  formatVersion?: { major: number };
+  linears: Record<string, { rows: number; rank: number } | undefined>;
+  bytes: { signs: number };
+  embedding: { bits: number };
+  head?: unknown;
+}
+
+async function editManifest(folder: string, edit: (manifest: EditableManifest) => void): Promise<void> {
   const path = join(folder, "subbit.json");
-  const manifest = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  const manifest = JSON.parse(await readFile(path, "utf8")) as EditableManifest;
   edit(manifest);
   await writeFile(path, JSON.stringify(manifest));
 }
@@ -199,7 +208,7 @@ describe("the subbit layout", () => {
     const packed = randomModel();
     const factors = [1, 2, 3, 4];
     const inverseFrequencies = packed.spec.rope.inverseFrequencies.map(
-      (frequency, i) => frequency / factors[i]!,
+      (frequency, i) => frequency / factors[i],
     );
     const folder = join(root, "rope");
     await writeSubbit(folder, { ...packed, spec: { ...packed.spec, rope: { inverseFrequencies } } });
@@ -263,16 +272,20 @@ describe("the subbit layout", () => {
 });
 
 describe("readers of the subbit layout", () => {
-  it.each<[string, (manifest: Record<string, any>) => void, RegExp]>([
+  it.each<[string, (manifest: EditableManifest) => void, RegExp]>([
     [
       "another major version",
-      (m) => (m.formatVersion.major = 9),
+      (m) => (m.formatVersion!.major = 9),
       /written by subbit 0\.0\.0-test in version 9/,
     ],
-    ["a wrong rank", (m) => (m.linears["model.layers.1.self_attn.q_proj"].rank = 12), /\[13, 2\].*\[12, 2\]/],
+    [
+      "a wrong rank",
+      (m) => (m.linears["model.layers.1.self_attn.q_proj"]!.rank = 12),
+      /\[13, 2\].*\[12, 2\]/,
+    ],
     [
       "a wrong shape",
-      (m) => (m.linears["model.layers.1.self_attn.q_proj"].rows = 41),
+      (m) => (m.linears["model.layers.1.self_attn.q_proj"]!.rows = 41),
       /\[41, 40\].*\[40, 40\]/,
     ],
     ["a missing linear", (m) => delete m.linears["model.layers.1.mlp.up_proj"], /lacks the linear/],
@@ -283,7 +296,7 @@ describe("readers of the subbit layout", () => {
     ],
     ["a wrong sum", (m) => m.bytes.signs++, /bytes\.signs/],
     ["a missing head", (m) => delete m.head, /lacks a head/],
-    ["a huge rank", (m) => (m.linears["model.layers.1.self_attn.q_proj"].rank = 2 ** 40), /rank/],
+    ["a huge rank", (m) => (m.linears["model.layers.1.self_attn.q_proj"]!.rank = 2 ** 40), /rank/],
     ["another kind of embedding", (m) => (m.embedding.bits = 16), /dtype I8/],
     ["no version", (m) => delete m.formatVersion, /format version/],
   ])("refuse %s with a sentence", async (_, edit, message) => {
@@ -291,7 +304,7 @@ describe("readers of the subbit layout", () => {
     await editManifest(folder, edit);
     await expect(openAt(folder)).rejects.toMatchObject({
       code: "input",
-      message: expect.stringMatching(message),
+      message: expect.stringMatching(message) as string,
     });
   });
 
@@ -307,8 +320,8 @@ describe("readers of the subbit layout", () => {
       string,
       { data_offsets: number[] }
     >;
-    const end = header["model.layers.1.self_attn.q_proj.paths.0.in_signs"]!.data_offsets[1]!;
-    file[8 + headerBytes + end - 1]! |= 0x80;
+    const end = header["model.layers.1.self_attn.q_proj.paths.0.in_signs"].data_offsets[1];
+    file[8 + headerBytes + end - 1] |= 0x80;
     await writeFile(path, file);
     const model = await openAt(damaged);
     await expect(model.linear({ layer: 1, role: "q" })).rejects.toThrow(/padding/);

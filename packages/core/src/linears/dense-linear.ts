@@ -29,15 +29,15 @@ export function denseRow(
     case "bf16":
       return bf16ToF32(storage.values.subarray(start, start + cols), out);
     case "i8": {
-      const scale = storage.rowScales[row]!;
-      for (let col = 0; col < cols; col++) out[col] = storage.values[start + col]! * scale;
+      const scale = storage.rowScales[row];
+      for (let col = 0; col < cols; col++) out[col] = storage.values[start + col] * scale;
       return out;
     }
     case "i4": {
-      const scale = storage.rowScales[row]!;
+      const scale = storage.rowScales[row];
       const rowStart = row * Math.ceil(cols / 2);
       for (let col = 0; col < cols; col++) {
-        const pair = storage.values[rowStart + (col >>> 1)]!;
+        const pair = storage.values[rowStart + (col >>> 1)];
         out[col] = (((pair >>> (4 * (col & 1))) & 15) - 8) * scale;
       }
       return out;
@@ -94,7 +94,7 @@ export function quantiseRows(source: DenseLinear, bits: 8 | 4): DenseLinear {
       for (let col = 0; col < cols; col++) {
         const shift = 4 * (col & 1);
         const at = r * packedCols + (col >>> 1);
-        values4[at] = (values4[at]! & (0xf0 >>> shift)) | ((codes[col]! + 8) << shift);
+        values4[at] = (values4[at] & (0xf0 >>> shift)) | ((codes[col] + 8) << shift);
       }
     }
   }
@@ -146,7 +146,7 @@ function quantise(row: Float32Array, codes: Int8Array, scale: number, min: numbe
   const inverse = 1 / scale;
   let error = 0;
   for (let i = 0; i < row.length; i++) {
-    const value = row[i]!;
+    const value = row[i];
     const code = Math.max(min, Math.min(max, Math.round(value * inverse)));
     codes[i] = code;
     error += (value - code * scale) ** 2;
@@ -159,8 +159,8 @@ function leastSquaresScale(row: Float32Array, codes: Int8Array, scale: number): 
   let dot = 0;
   let square = 0;
   for (let i = 0; i < row.length; i++) {
-    dot += row[i]! * codes[i]!;
-    square += codes[i]! * codes[i]!;
+    dot += row[i] * codes[i];
+    square += codes[i] * codes[i];
   }
   return square === 0 || dot === 0 ? scale : dot / square;
 }

@@ -20,10 +20,10 @@ function addPath(sum: Float64Array, path: FactoredPath, rows: number, cols: numb
   const into = envelopeTimesSigns(unpackSigns(path.inSigns), path.midIn, path.inScales, rank, cols);
   for (let row = 0; row < rows; row++) {
     for (let k = 0; k < rank; k++) {
-      const factor = out[row * rank + k]!;
+      const factor = out[row * rank + k];
       const from = k * cols;
       const to = row * cols;
-      for (let col = 0; col < cols; col++) sum[to + col]! += factor * into[from + col]!;
+      for (let col = 0; col < cols; col++) sum[to + col] += factor * into[from + col];
     }
   }
 }
@@ -44,7 +44,7 @@ function envelopeTimesSigns(
       for (let j = 0; j < envelope; j++) {
         magnitude += (left?.[j * rows + row] ?? 1) * (right?.[j * cols + col] ?? 1);
       }
-      result[row * cols + col] = magnitude * signs[row * cols + col]!;
+      result[row * cols + col] = magnitude * signs[row * cols + col];
     }
   }
   return result;
@@ -66,16 +66,16 @@ export function factoredForward(linear: FactoredLinear, x: Float32Array): Float3
       for (let k = 0; k < rank; k++) {
         let sum = 0;
         for (let col = 0; col < cols; col++)
-          sum += signAt(path.inSigns, k, col) * path.inScales[j * cols + col]! * x[col]!;
-        t[k]! += sum * (path.midIn?.[j * rank + k] ?? 1);
+          sum += signAt(path.inSigns, k, col) * path.inScales[j * cols + col] * x[col];
+        t[k] += sum * (path.midIn?.[j * rank + k] ?? 1);
       }
     }
     for (let i = 0; i < envelope; i++) {
       for (let row = 0; row < rows; row++) {
         let sum = 0;
         for (let k = 0; k < rank; k++)
-          sum += signAt(path.outSigns, row, k) * (path.midOut?.[i * rank + k] ?? 1) * t[k]!;
-        y[row]! += sum * path.outScales[i * rows + row]!;
+          sum += signAt(path.outSigns, row, k) * (path.midOut?.[i * rank + k] ?? 1) * t[k];
+        y[row] += sum * path.outScales[i * rows + row];
       }
     }
   }
@@ -124,12 +124,12 @@ function balanceEnvelopes(path: FactoredPath): FactoredPath {
   };
   if (!Object.values(sizes).flat().every(Number.isFinite)) return path;
   const mean = (a: readonly number[], b: readonly number[]): number =>
-    a.reduce((sum, size, j) => sum + size + b[j]!, 0) / envelope;
+    a.reduce((sum, size, j) => sum + size + b[j], 0) / envelope;
   const outSize = mean(sizes.out, sizes.midOut);
   const across = Math.floor((outSize + mean(sizes.in, sizes.midIn)) / 2) - Math.floor(outSize);
   /** What a middle vector takes so that it meets half of its term's size, `total` being moved into the term. */
   const within = (outer: readonly number[], middle: readonly number[], total: number): number[] =>
-    outer.map((size, j) => Math.floor((size + middle[j]! + total) / 2) - Math.floor(middle[j]!));
+    outer.map((size, j) => Math.floor((size + middle[j] + total) / 2) - Math.floor(middle[j]));
   const outShifts = midOut ? within(sizes.out, sizes.midOut, across) : new Array<number>(envelope).fill(0);
   const inShifts = midIn ? within(sizes.in, sizes.midIn, -across) : new Array<number>(envelope).fill(0);
   return {
@@ -150,7 +150,7 @@ function balanceEnvelopes(path: FactoredPath): FactoredPath {
 /** The j-th of the vectors that lie one after the other, times 2^shifts[j]. */
 function shifted(vectors: Float32Array, shifts: readonly number[]): Float32Array {
   const length = vectors.length / shifts.length;
-  return vectors.map((value, i) => value * 2 ** shifts[Math.floor(i / length)]!);
+  return vectors.map((value, i) => value * 2 ** shifts[Math.floor(i / length)]);
 }
 
 /** log2 of the root mean square; -Infinity for zeros. */

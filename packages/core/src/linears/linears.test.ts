@@ -49,7 +49,7 @@ const FORWARD_TOLERANCE = 1e-4;
 
 function expectClose(got: Float32Array, want: Float32Array, tolerance: number): void {
   expect(got.length).toBe(want.length);
-  const worst = got.reduce((max, value, i) => Math.max(max, Math.abs(value - want[i]!)), 0);
+  const worst = got.reduce((max, value, i) => Math.max(max, Math.abs(value - want[i])), 0);
   expect(worst).toBeLessThanOrEqual(tolerance);
 }
 
@@ -59,7 +59,7 @@ describe("factored linears", () => {
     const x = random(linear.cols);
     const want = Float32Array.from({ length: linear.rows }, (_, row) => {
       let sum = linear.bias?.[row] ?? 0;
-      for (let col = 0; col < linear.cols; col++) sum += dense[row * linear.cols + col]! * x[col]!;
+      for (let col = 0; col < linear.cols; col++) sum += dense[row * linear.cols + col] * x[col];
       return sum;
     });
     expectClose(factoredForward(linear, x), want, FORWARD_TOLERANCE);
@@ -102,7 +102,7 @@ describe("factored linears", () => {
       outSigns: packSigns(
         Float32Array.from(
           { length: 18 },
-          (_, i) => -1 + 2 * ((path.outSigns.words[Math.floor(i / 3)]! >>> (i % 3)) & 1),
+          (_, i) => -1 + 2 * ((path.outSigns.words[Math.floor(i / 3)] >>> (i % 3)) & 1),
         ),
         6,
         3,
@@ -121,7 +121,7 @@ describe("factored linears", () => {
     const size = Math.sqrt(want.reduce((sum, value) => sum + value * value, 0) / want.length);
     // Three roundings of relative 2^-11 on every rank-1 term.
     expectClose(reconstruct(stored), want, size * 3 * 2 ** -11 * 8);
-    expect(roundScales(stored.paths[0]!)).toEqual(stored.paths[0]);
+    expect(roundScales(stored.paths[0])).toEqual(stored.paths[0]);
   });
 });
 
@@ -148,7 +148,7 @@ describe("dense linears", () => {
       // Half a step of absmax / 127; clipping may cost single values more, but never the sum of squares.
       const allowed = cols * (largest / 127 / 2) ** 2 * 1.01;
       let error = 0;
-      for (let col = 0; col < cols; col++) error += (back[row * cols + col]! - part[col]!) ** 2;
+      for (let col = 0; col < cols; col++) error += (back[row * cols + col] - part[col]) ** 2;
       expect(error).toBeLessThanOrEqual(allowed);
       expect(denseRow(quantised, row)).toEqual(back.subarray(row * cols, (row + 1) * cols));
     }
@@ -165,7 +165,7 @@ describe("dense linears", () => {
       const part = bell.subarray(row * 256, (row + 1) * 256);
       const step = part.reduce((max, value) => Math.max(max, Math.abs(value)), 0) / 7;
       part.forEach((value, col) => {
-        error += (value - back[row * 256 + col]!) ** 2;
+        error += (value - back[row * 256 + col]) ** 2;
         plain += (value - Math.round(value / step) * step) ** 2;
       });
     }
@@ -179,7 +179,7 @@ describe("dense linears", () => {
     odd.forEach((value, i) => {
       const row = odd.subarray(3 * Math.floor(i / 3), 3 * Math.floor(i / 3) + 3);
       const largest = row.reduce((max, each) => Math.max(max, Math.abs(each)), 0);
-      expect(Math.abs(value - back[i]!)).toBeLessThanOrEqual(largest / (bits === 8 ? 120 : 7));
+      expect(Math.abs(value - back[i])).toBeLessThanOrEqual(largest / (bits === 8 ? 120 : 7));
     });
     expect(() => quantiseRows(denseFromF32(Float32Array.of(NaN, Infinity), 1, 2), bits)).toThrow(
       /not finite/,

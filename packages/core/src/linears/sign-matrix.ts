@@ -22,7 +22,7 @@ export function packSigns(values: ArrayLike<number>, rows: number, cols: number)
     const from = row * cols;
     const to = row * stride;
     for (let col = 0; col < cols; col++) {
-      if ((values[from + col] as number) < 0) matrix.words[to + (col >>> 5)]! |= 1 << (col & 31);
+      if (values[from + col] < 0) matrix.words[to + (col >>> 5)] |= 1 << (col & 31);
     }
   }
   return matrix;
@@ -35,7 +35,7 @@ export function unpackSigns(matrix: SignMatrix): Float32Array {
   const values = new Float32Array(rows * cols);
   for (let row = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++) {
-      const bit = (words[row * stride + (col >>> 5)]! >>> (col & 31)) & 1;
+      const bit = (words[row * stride + (col >>> 5)] >>> (col & 31)) & 1;
       values[row * cols + col] = 1 - 2 * bit;
     }
   }
@@ -44,7 +44,7 @@ export function unpackSigns(matrix: SignMatrix): Float32Array {
 
 /** +1 or -1. */
 export function signAt(matrix: SignMatrix, row: number, col: number): number {
-  const word = matrix.words[row * wordsPerRow(matrix.cols) + (col >>> 5)]!;
+  const word = matrix.words[row * wordsPerRow(matrix.cols) + (col >>> 5)];
   return 1 - 2 * ((word >>> (col & 31)) & 1);
 }
 
@@ -75,9 +75,9 @@ function transposeBlock(block: Uint32Array): void {
   let mask = 0x0000ffff;
   for (let size = 16; size !== 0; size >>>= 1) {
     for (let row = 0; row < 32; row = (row + size + 1) & ~size) {
-      const exchanged = ((block[row]! >>> size) ^ block[row + size]!) & mask;
-      block[row]! ^= exchanged << size;
-      block[row + size]! ^= exchanged;
+      const exchanged = ((block[row] >>> size) ^ block[row + size]) & mask;
+      block[row] ^= exchanged << size;
+      block[row + size] ^= exchanged;
     }
     mask ^= mask << (size >>> 1);
   }
@@ -90,7 +90,7 @@ export function paddingIsClear(matrix: SignMatrix): boolean {
   const padding = ~((1 << used) - 1);
   const stride = wordsPerRow(matrix.cols);
   for (let row = 1; row <= matrix.rows; row++) {
-    if ((matrix.words[row * stride - 1]! & padding) !== 0) return false;
+    if ((matrix.words[row * stride - 1] & padding) !== 0) return false;
   }
   return true;
 }
@@ -104,7 +104,7 @@ export function flipSigns(
   const stride = wordsPerRow(cols);
   const colMask = createSignMatrix(1, cols).words;
   flips.colFlips?.forEach((flip, col) => {
-    if (flip) colMask[col >>> 5]! |= 1 << (col & 31);
+    if (flip) colMask[col >>> 5] |= 1 << (col & 31);
   });
   const allMask = new Uint32Array(stride).fill(0xffffffff);
   const used = cols & 31;
@@ -112,7 +112,7 @@ export function flipSigns(
   for (let row = 0; row < rows; row++) {
     const flipRow = flips.rowFlips?.[row] ?? false;
     for (let word = 0; word < stride; word++) {
-      words[row * stride + word]! ^= colMask[word]! ^ (flipRow ? allMask[word]! : 0);
+      words[row * stride + word] ^= colMask[word] ^ (flipRow ? allMask[word] : 0);
     }
   }
 }

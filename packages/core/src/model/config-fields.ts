@@ -44,13 +44,13 @@ export function wordField<T extends string>(words: Readonly<Record<string, T>>):
   return z
     .string({ error: message })
     .refine((word) => Object.hasOwn(words, word), { error: message })
-    .transform((word) => words[word] as T);
+    .transform((word) => words[word]);
 }
 
 /** A value as a message shows it: JSON, cut short. */
 export function showValue(value: unknown): string {
   if (value === undefined) return "missing";
-  const text = JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
@@ -58,7 +58,7 @@ export function showValue(value: unknown): string {
 export function parseConfig<T>(schema: z.ZodType<T>, config: ModelConfig, source: string): T {
   const result = schema.safeParse(config);
   if (result.success) return result.data;
-  const issue = result.error.issues[0] as z.core.$ZodIssue;
+  const issue = result.error.issues[0];
   let found: unknown = config;
   for (const key of issue.path) {
     found =

@@ -27,9 +27,7 @@ function withConfig(folder: string, configFile: string): FileSet {
 function expectWithin(got: Float32Array, want: Float32Array, { atol, rtol }: Tolerance, what: string): void {
   expect(got.length, what).toBe(want.length);
   let worst = 0;
-  got.forEach(
-    (value, i) => (worst = Math.max(worst, Math.abs(value - want[i]!) - rtol * Math.abs(want[i]!))),
-  );
+  got.forEach((value, i) => (worst = Math.max(worst, Math.abs(value - want[i]) - rtol * Math.abs(want[i]))));
   expect(worst, what).toBeLessThanOrEqual(atol);
 }
 
@@ -63,14 +61,14 @@ describe("the reference forward pass", () => {
     const normed = afterBlock.map((value, i) => {
       const row = afterBlock.subarray(i - (i % width), i - (i % width) + width);
       const meanSquare = row.reduce((sum, each) => sum + each * each, 0) / width;
-      return (value / Math.sqrt(meanSquare + 1e-5)) * weight[i % width]!;
+      return (value / Math.sqrt(meanSquare + 1e-5)) * weight[i % width];
     });
     const tolerance = { atol: 2e-4, rtol: 1e-4 };
-    expectWithin(hidden[1]!, normed, tolerance, "hidden.1, normed");
+    expectWithin(hidden[1], normed, tolerance, "hidden.1, normed");
     const wanted = Float32Array.from({ length: logits.length }, (_, i) => {
       const row = normed.subarray(Math.floor(i / vocab) * width);
       let sum = 0;
-      for (let k = 0; k < width; k++) sum += row[k]! * embedding[(i % vocab) * width + k]!;
+      for (let k = 0; k < width; k++) sum += row[k] * embedding[(i % vocab) * width + k];
       return sum;
     });
     expectWithin(logits, wanted, { atol: 1e-3, rtol: 1e-4 }, "logits");

@@ -63,7 +63,7 @@ class ReferenceOps implements Ops<Float32Array> {
       for (const value of row) square += (value - mean) ** 2;
       const scale = 1 / Math.sqrt(square / width + spec.eps);
       for (let i = 0; i < width; i++) {
-        y[start + i] = (row[i]! - mean) * scale * weights.weight[i]! + (weights.bias?.[i] ?? 0);
+        y[start + i] = (row[i] - mean) * scale * weights.weight[i] + (weights.bias?.[i] ?? 0);
       }
     }
     return y;
@@ -87,11 +87,11 @@ class ReferenceOps implements Ops<Float32Array> {
       for (let head = 0; head < heads; head++) {
         const start = (token * heads + head) * headDim;
         for (let i = 0; i < half; i++) {
-          const angle = token * spec.inverseFrequencies[i]!;
+          const angle = token * spec.inverseFrequencies[i];
           const cos = Math.cos(angle);
           const sin = Math.sin(angle);
-          const first = x[start + i]!;
-          const second = x[start + half + i]!;
+          const first = x[start + i];
+          const second = x[start + half + i];
           y[start + i] = first * cos - second * sin;
           y[start + half + i] = second * cos + first * sin;
         }
@@ -115,13 +115,13 @@ class ReferenceOps implements Ops<Float32Array> {
         const scores = new Float64Array(token + 1);
         for (let past = 0; past <= token; past++) {
           const key = (past * kvHeads + kvHead) * headDim;
-          for (let i = 0; i < headDim; i++) scores[past]! += q[query + i]! * k[key + i]! * scale;
+          for (let i = 0; i < headDim; i++) scores[past] += q[query + i] * k[key + i] * scale;
         }
         softmax(scores);
         for (let i = 0; i < headDim; i++) {
           let sum = 0;
           for (let past = 0; past <= token; past++) {
-            sum += scores[past]! * v[(past * kvHeads + kvHead) * headDim + i]!;
+            sum += scores[past] * v[(past * kvHeads + kvHead) * headDim + i];
           }
           y[query + i] = sum;
         }
@@ -135,11 +135,11 @@ class ReferenceOps implements Ops<Float32Array> {
   }
 
   add(a: Float32Array, b: Float32Array): Float32Array {
-    return a.map((value, i) => value + b[i]!);
+    return a.map((value, i) => value + b[i]);
   }
 
   multiply(a: Float32Array, b: Float32Array): Float32Array {
-    return a.map((value, i) => value * b[i]!);
+    return a.map((value, i) => value * b[i]);
   }
 }
 
@@ -150,7 +150,7 @@ function multiply(x: Float32Array, linear: PlainLinear, tokens: number): Float32
   for (let token = 0; token < tokens; token++) {
     for (let row = 0; row < rows; row++) {
       let sum = bias?.[row] ?? 0;
-      for (let col = 0; col < cols; col++) sum += x[token * cols + col]! * values[row * cols + col]!;
+      for (let col = 0; col < cols; col++) sum += x[token * cols + col] * values[row * cols + col];
       y[token * rows + row] = sum;
     }
   }
@@ -160,8 +160,8 @@ function multiply(x: Float32Array, linear: PlainLinear, tokens: number): Float32
 function softmax(scores: Float64Array): void {
   const top = scores.reduce((a, b) => Math.max(a, b), -Infinity);
   let sum = 0;
-  for (let i = 0; i < scores.length; i++) sum += scores[i] = Math.exp(scores[i]! - top);
-  for (let i = 0; i < scores.length; i++) scores[i]! /= sum;
+  for (let i = 0; i < scores.length; i++) sum += scores[i] = Math.exp(scores[i] - top);
+  for (let i = 0; i < scores.length; i++) scores[i] /= sum;
 }
 
 /** One activation, in double precision. */

@@ -65,7 +65,7 @@ function scaleFrequencies(
 ): Float64Array {
   const rule = scaling["rope_type"] ?? scaling["type"] ?? "default";
   const nested = <T>(fields: z.ZodType<T>): T =>
-    parseConfig(z.object({ [scalingField]: fields }), { [scalingField]: scaling }, source)[scalingField] as T;
+    parseConfig(z.object({ [scalingField]: fields }), { [scalingField]: scaling }, source)[scalingField];
   if (rule === "default") return plain;
   if (rule === "linear") {
     const { factor } = nested(linearFields);
@@ -114,7 +114,7 @@ export function divideFrequencies(rope: RopeSpec, factors: Float32Array, source:
       );
     }
   });
-  return { inverseFrequencies: inverseFrequencies.map((frequency, i) => frequency / (factors[i] as number)) };
+  return { inverseFrequencies: inverseFrequencies.map((frequency, i) => frequency / factors[i]) };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -36,8 +36,11 @@ interface JinjaInterpreter {
 interface JinjaLibrary {
   readonly Environment: new () => JinjaEnvironment;
   readonly Interpreter: new (environment: JinjaEnvironment) => JinjaInterpreter;
-  tokenize(template: string, options: { trim_blocks: boolean; lstrip_blocks: boolean }): readonly object[];
-  parse(tokens: readonly object[]): object;
+  readonly tokenize: (
+    template: string,
+    options: { trim_blocks: boolean; lstrip_blocks: boolean },
+  ) => readonly object[];
+  readonly parse: (tokens: readonly object[]) => object;
 }
 
 const library = jinja as unknown as JinjaLibrary;

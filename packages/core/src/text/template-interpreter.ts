@@ -5,26 +5,44 @@
 import { inputError } from "../errors.js";
 import { Environment, Interpreter, type JinjaEnvironment, type JinjaValue } from "./hub-libraries.js";
 
-/** Work units of one rendering; a long conversation in a large template needs about 1 % of it. Takes about two seconds. */
-const WORK_BUDGET = 10_000_000;
+/** Work units of one rendering: about two seconds. A long conversation in a large template needs about 1 % of it. */
+const WORK_BUDGET = 4_000_000;
+/** Work units of one pass of a loop, which makes a scope and the `loop` object. */
+const PASS_UNITS = 8;
 /** Characters a template may build in one string: four times the longest context in use. */
 const MAX_TEXT_LENGTH = 16 * 2 ** 20;
 /** Elements that `range` may give, as in Jinja's sandbox. */
 const MAX_RANGE = 100_000;
-/** Characters of one work unit. */
-const CHARS_PER_UNIT = 64;
+/** Characters or list elements that native code scans in one work unit. */
+const SCANNED_PER_UNIT = 64;
+/** Nodes that hand out a value that exists already; all others make a new one, element by element. */
+const LOOKUPS: ReadonlySet<unknown> = new Set(["Identifier", "MemberExpression"]);
 
 /** A template's own `raise_exception`. */
 export class TemplateRaised extends Error {}
 
+interface LoopNode {
+  readonly type?: string;
+  readonly iterable?: LoopNode;
+  readonly lhs?: LoopNode;
+}
+
 export class BoundedInterpreter extends Interpreter {
   #work = 0;
+  /** Nodes whose values loops run over. */
+  readonly #iterables = new WeakSet<object>();
   /** Size of a value with everything inside it: values share parts, so a small one can print large. */
   readonly #sizes = new WeakMap<JinjaValue, number>();
 
   override evaluate(statement: object | undefined, environment: JinjaEnvironment): JinjaValue {
+    const node = statement as LoopNode | undefined;
+    if (node?.type === "For" && node.iterable !== undefined) {
+      this.#iterables.add(
+        node.iterable.type === "SelectExpression" ? (node.iterable.lhs ?? node.iterable) : node.iterable,
+      );
+    }
     const value = super.evaluate(statement, environment);
-    this.#charge(1 + this.#passCost(value));
+    this.#charge(1 + this.#cost(node, value));
     return value;
   }
 
@@ -34,15 +52,20 @@ export class BoundedInterpreter extends Interpreter {
       throw inputError("The chat template takes too many steps; it may loop without end.");
   }
 
-  /** What looping over the value, or copying it, costs. */
-  #passCost(value: JinjaValue): number {
-    const inner: unknown = value.value;
+  /** What making the value, scanning it or looping over it costs. */
+  #cost(node: LoopNode | undefined, value: JinjaValue): number {
     if (this.#size(value, 0) > MAX_TEXT_LENGTH)
       throw inputError("The chat template builds a text that is too long.");
-    if (typeof inner === "string") return Math.ceil(inner.length / CHARS_PER_UNIT);
-    if (Array.isArray(inner)) return inner.length;
-    if (inner instanceof Map) return inner.size;
-    return 0;
+    const inner: unknown = value.value;
+    const length =
+      typeof inner === "string" || Array.isArray(inner)
+        ? inner.length
+        : inner instanceof Map
+          ? inner.size
+          : 0;
+    if (node !== undefined && this.#iterables.has(node)) return length * PASS_UNITS;
+    const copied = typeof inner !== "string" && !LOOKUPS.has(node?.type);
+    return copied ? length : Math.ceil(length / SCANNED_PER_UNIT);
   }
 
   #size(value: JinjaValue, depth: number): number {
@@ -107,8 +130,8 @@ const DAYS = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split(" 
 /** Python's strftime for the directives that templates use, in English whatever the locale. */
 function formatDate(date: Date, format: string): string {
   const pad = (value: number): string => String(value).padStart(2, "0");
-  const month = MONTHS[date.getMonth()]!;
-  const day = DAYS[date.getDay()]!;
+  const month = MONTHS[date.getMonth()];
+  const day = DAYS[date.getDay()];
   const directives: Readonly<Record<string, string>> = {
     Y: String(date.getFullYear()),
     y: pad(date.getFullYear() % 100),

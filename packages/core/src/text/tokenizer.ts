@@ -16,6 +16,8 @@ const tokenId = z.number().int().min(0).max(MAX_TOKEN_ID);
 /** What of tokenizer.json is checked before the library reads it. */
 const definitionSchema = z.looseObject({
   model: z.looseObject({
+    // Absent in the oldest files, which are all BPE.
+    type: z.enum(["BPE", "Unigram", "WordPiece"], { error: "not BPE, Unigram or WordPiece" }).optional(),
     vocab: z.union([z.record(z.string(), tokenId), z.array(z.tuple([z.string(), z.number()]))]),
   }),
   added_tokens: z
@@ -99,7 +101,7 @@ function parseJson(text: string, fileName: string, source: string): unknown {
 function check<T>(schema: z.ZodType<T>, value: unknown, fileName: string, source: string): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
+  const issue = result.error.issues[0];
   throw inputError(
     `${fileName} of ${source} is malformed at ${issue.path.join(".") || "its top"}: ${issue.message}.`,
   );

@@ -1,0 +1,194 @@
+/** Configs and checkpoints that do not fit together are refused with one sentence that names the field. */
+import { describe, expect, it } from "vitest";
+import { encodeSafetensors } from "../checkpoints/safetensors/encode.js";
+import { openCheckpoint } from "../checkpoints/open.js";
+import { bytesSource } from "../checkpoints/sources.js";
+import type { Checkpoint } from "../checkpoints/types.js";
+import { SubbitError } from "../errors.js";
+import { asBytes } from "../tensors/bytes.js";
+import { modelSpec } from "./families/registry.js";
+import { openModel } from "./open-model.js";
+
+const CONFIG = {
+  model_type: "llama",
+  hidden_size: 8,
+  intermediate_size: 6,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  vocab_size: 5,
+  tie_word_embeddings: true,
+};
+
+const SHAPES: Readonly<Record<string, readonly number[]>> = {
+  "model.embed_tokens.weight": [5, 8],
+  "model.norm.weight": [8],
+  "model.layers.0.input_layernorm.weight": [8],
+  "model.layers.0.post_attention_layernorm.weight": [8],
+  "model.layers.0.self_attn.q_proj.weight": [8, 8],
+  "model.layers.0.self_attn.k_proj.weight": [4, 8],
+  "model.layers.0.self_attn.v_proj.weight": [4, 8],
+  "model.layers.0.self_attn.o_proj.weight": [8, 8],
+  "model.layers.0.mlp.gate_proj.weight": [6, 8],
+  "model.layers.0.mlp.up_proj.weight": [6, 8],
+  "model.layers.0.mlp.down_proj.weight": [8, 6],
+};
+
+/** A checkpoint in memory; `shapes` replaces tensors, undefined removes one. */
+async function checkpointOf(
+  config: Record<string, unknown> = {},
+  shapes: Record<string, readonly number[] | undefined> = {},
+): Promise<Checkpoint> {
+  const tensors = Object.entries({ ...SHAPES, ...shapes }).flatMap(([name, shape]) => {
+    if (shape === undefined) return [];
+    const length = shape.reduce((product, size) => product * size, 1);
+    return [{ name, dtype: "F32" as const, shape, data: asBytes(new Float32Array(length).fill(0.5)) }];
+  });
+  const files = new Map([
+    ["config.json", new TextEncoder().encode(JSON.stringify({ ...CONFIG, ...config }))],
+    ["model.safetensors", await encodeSafetensors(tensors)],
+  ]);
+  return openCheckpoint({
+    name: "the folder",
+    list: () => Promise.resolve([...files.keys()]),
+    open: (name) => Promise.resolve(files.has(name) ? bytesSource(files.get(name)!, name) : undefined),
+  });
+}
+
+function messageOf(config: Record<string, unknown>): string {
+  try {
+    modelSpec({ ...CONFIG, ...config }, "x");
+  } catch (error) {
+    expect(error).toBeInstanceOf(SubbitError);
+    expect((error as SubbitError).code).toBe("input");
+    return (error as SubbitError).message;
+  }
+  return "accepted";
+}
+
+describe("model specs", () => {
+  it("come from model_type, or from architectures where there is none", () => {
+    expect(modelSpec(CONFIG).family).toBe("llama");
+    expect(modelSpec({ ...CONFIG, model_type: undefined, architectures: ["LlamaForCausalLM"] }).family).toBe(
+      "llama",
+    );
+  });
+
+  it.each<[Record<string, unknown>, RegExp]>([
+    [{ model_type: "mixtral" }, /model_type "mixtral"; supported model types are llama/],
+    [{ model_type: undefined, architectures: ["T5Model"] }, /architecture "T5Model"/],
+    [{ model_type: undefined }, /neither model_type nor architectures/],
+    [{ num_hidden_layers: 1e9 }, /num_hidden_layers = 1000000000, but it must be an integer from 1 to 1024/],
+    [{ num_hidden_layers: -1 }, /num_hidden_layers = -1/],
+    [{ hidden_size: 2 ** 60 }, /hidden_size/],
+    [{ hidden_size: "8" }, /hidden_size = "8"/],
+    [{ vocab_size: 1.5 }, /vocab_size = 1\.5/],
+    [{ vocab_size: undefined }, /vocab_size missing/],
+    [{ num_attention_heads: 3 }, /head dimension 2\.66/],
+    [{ num_attention_heads: 8 }, /head dimension 1/],
+    [{ head_dim: 3 }, /head_dim = 3, but it must be even/],
+    [{ num_key_value_heads: 3 }, /no multiple of num_key_value_heads = 3/],
+    [{ hidden_act: "mish" }, /hidden_act = "mish", but it must be one of silu/],
+    [{ rms_norm_eps: 0 }, /rms_norm_eps = 0/],
+    [{ rope_theta: "Infinity" }, /rope_theta/],
+    [
+      { rope_scaling: { type: "yarn", factor: 4 } },
+      /unsupported rope_type "yarn"; supported are default, linear, llama3/,
+    ],
+    [{ rope_scaling: { rope_type: "longrope" } }, /"longrope"/],
+    [{ rope_parameters: { rope_type: "dynamic" } }, /"dynamic"/],
+    [{ rope_scaling: { type: "linear" } }, /rope_scaling\.factor missing/],
+    [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, /rope_scaling\.low_freq_factor missing/],
+    [
+      {
+        rope_parameters: {
+          rope_type: "llama3",
+          factor: 8,
+          low_freq_factor: 4,
+          high_freq_factor: 4,
+          original_max_position_embeddings: 64,
+        },
+      },
+      /high_freq_factor = 4, but it must be above low_freq_factor = 4/,
+    ],
+    [{ rope_scaling: "linear" }, /rope_scaling = "linear"/],
+    [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor = 0\.5/],
+  ])("refuse %j", (config, message) => {
+    expect(messageOf(config)).toMatch(message);
+  });
+
+  it("give the same frequencies for both forms of config.json", () => {
+    const scaling = {
+      rope_type: "llama3",
+      factor: 8,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+      original_max_position_embeddings: 64,
+    };
+    const hub = modelSpec({ ...CONFIG, head_dim: 64, rope_theta: 5e5, rope_scaling: scaling });
+    const parameters = { ...scaling, rope_theta: 5e5 };
+    const v5 = modelSpec({ ...CONFIG, head_dim: 64, rope_parameters: parameters });
+    expect(v5.rope).toEqual(hub.rope);
+    const plain = modelSpec({ ...CONFIG, head_dim: 64, rope_theta: 5e5 }).rope.inverseFrequencies;
+    const ratios = hub.rope.inverseFrequencies.map((frequency, i) => plain[i] / frequency);
+    // Short wavelengths are kept, long ones stretched eightfold, and the change between is monotone.
+    expect(ratios[0]).toBe(1);
+    expect(ratios.at(-1)).toBeCloseTo(8, 12);
+    expect([...ratios].sort((a, b) => a - b)).toEqual([...ratios]);
+  });
+});
+
+describe("opening a model", () => {
+  it("works where config and tensors agree, and reads bfloat16 and half as they are stored", async () => {
+    const model = await openModel(await checkpointOf());
+    const linear = await model.linear({ layer: 0, role: "k" });
+    expect([linear.rows, linear.cols, linear.kind]).toEqual([4, 8, "dense"]);
+    expect(await model.head()).toEqual(await model.embedding());
+  });
+
+  const q = "model.layers.0.self_attn.q_proj";
+  it.each<[string, Record<string, unknown>, Record<string, readonly number[] | undefined>, RegExp]>([
+    ["a missing linear", {}, { [`${q}.weight`]: undefined }, /no tensor .*q_proj\.weight/],
+    [
+      "a wrong shape",
+      {},
+      { [`${q}.weight`]: [8, 4] },
+      /q_proj\.weight of the folder has shape \[8, 4\].*\[8, 8\]/,
+    ],
+    [
+      "a wrong rank",
+      {},
+      { "model.norm.weight": [8, 1] },
+      /model\.norm\.weight.*\[8, 1\].*hidden_size.*\[8\]/,
+    ],
+    ["heads that the tensors do not have", { num_key_value_heads: 2 }, {}, /num_key_value_heads/],
+    ["a wrong vocabulary", { vocab_size: 6 }, {}, /vocab_size by hidden_size/],
+    ["more layers than tensors", { num_hidden_layers: 2 }, {}, /model\.layers\.1/],
+    [
+      "fewer layers than tensors",
+      {},
+      { "model.layers.1.self_attn.q_proj.weight": [8, 8] },
+      /num_hidden_layers = 1/,
+    ],
+    ["no head", { tie_word_embeddings: false }, {}, /lm_head\.weight.*tie_word_embeddings = false/],
+    ["a missing bias", { attention_bias: true }, {}, /q_proj\.bias.*attention_bias = true/],
+    ["a bias too many", {}, { [`${q}.bias`]: [8] }, /q_proj\.bias.*attention_bias = false/],
+    ["another quantiser", { quantization_config: { quant_method: "gptq" } }, {}, /quant_method "gptq"/],
+    ["a lost manifest", { quantization_config: { quant_method: "subbit" } }, {}, /subbit\.json is missing/],
+    ["rope factors of a wrong length", {}, { "rope_freqs.weight": [3] }, /rope_freqs\.weight.*\[3\].*\[2\]/],
+  ])("refuses %s", async (_, config, shapes, message) => {
+    const checkpoint = await checkpointOf(config, shapes);
+    await expect(openModel(checkpoint)).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
+  it("divides the inverse frequencies by the file's rope factors", async () => {
+    const plain = await openModel(await checkpointOf());
+    const model = await openModel(await checkpointOf({}, { "rope_freqs.weight": [2] }));
+    expect(model.spec.rope.inverseFrequencies).toEqual(
+      plain.spec.rope.inverseFrequencies.map((each) => each / 0.5),
+    );
+  });
+});
