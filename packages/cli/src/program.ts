@@ -1,6 +1,7 @@
 /** The command tree. */
 import { Command } from "commander";
 import { addEval } from "./commands/eval.js";
+import { addFactorise } from "./commands/factorise.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addTokenize } from "./commands/tokenize.js";
@@ -32,6 +33,7 @@ export function createProgram(): Command {
         "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 bad input, 4 not enough memory or disk, 130 interrupted.\n",
     );
   addInspect(program);
+  addFactorise(program);
   addEval(program);
   addLogits(program);
   addTokenize(program);

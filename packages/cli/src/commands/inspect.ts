@@ -49,13 +49,12 @@ function describe(report: ModelReport, all: boolean): string {
   const { bytes } = report;
   const share = (part: number): string =>
     `${formatBytes(part)} (${toPrecision((100 * part) / report.fileBytes, 3)} %)`;
+  const factored = report.linears.some((linear) => linear.rank !== null);
+  const paper = factored ? ` (${toPrecision(report.paperBpw, 4)} by the papers' formulas)` : "";
   const pairs = [
     ["architecture", report.architecture],
     ["parameters", formatCount(report.parameters)],
-    [
-      "linears",
-      `${toPrecision(report.bpw, 4)} bits per weight, all stored bytes counted (${toPrecision(report.paperBpw, 4)} by the paper's formula)`,
-    ],
+    ["linears", `${toPrecision(report.bpw, 4)} bits per weight, all stored bytes counted${paper}`],
     ["weight file", formatBytes(report.fileBytes)],
     ...Object.entries(bytes)
       .filter(([, part]) => part > 0)
