@@ -1,3 +1,4 @@
+import { f16BitsToF32 } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import {
   CTRL_HEAD_FIRST,
@@ -9,7 +10,6 @@ import {
   OP_DENSE,
   OP_EMBED,
 } from "../src/abi.js";
-import { halfToNumber } from "../src/twins/dense.js";
 import {
   Bench,
   WASM_BACKENDS,
@@ -50,7 +50,7 @@ function randomMatrix(name: Name, rows: number, cols: number, seed: number) {
       else if (name === "f16") {
         // Any finite half, subnormals and both zeros among them.
         u16[at] = (next() < 0.1 ? next() * 1024 : 0x2000 + next() * 0x2000) | (next() < 0.5 ? 0x8000 : 0);
-        value = halfToNumber(u16[at]);
+        value = f16BitsToF32(u16[at]);
       } else if (name === "bf16") {
         scratch[0] = next() - 0.5;
         u16[at] = new Uint32Array(scratch.buffer)[0] >>> 16;

@@ -21,36 +21,17 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../abi.js";
+import { bf16BitsToF32, f16BitsToF32 } from "@subbit/core";
 import { control, floats, word, type MemoryViews } from "./memory.js";
-
-const bits = new Uint32Array(1);
-const asFloat = new Float32Array(bits.buffer);
-
-/** IEEE half bit pattern to a number. */
-export function halfToNumber(half: number): number {
-  const exponent = (half >>> 10) & 31;
-  const mantissa = half & 1023;
-  const magnitude =
-    exponent === 0
-      ? mantissa * 2 ** -24
-      : exponent === 31
-        ? mantissa
-          ? NaN
-          : Infinity
-        : (1024 + mantissa) * 2 ** (exponent - 25);
-  return half & 0x8000 ? -magnitude : magnitude;
-}
 
 /** One row of any dtype as numbers; row scales not applied. */
 function readRow(m: MemoryViews, dtype: number, at: number, cols: number): Float32Array {
   const row = new Float32Array(cols);
   for (let i = 0; i < cols; i++) {
     if (dtype === DTYPE_F32) row[i] = m.f32[(at >>> 2) + i];
-    else if (dtype === DTYPE_F16) row[i] = halfToNumber(m.u16[(at >>> 1) + i]);
-    else if (dtype === DTYPE_BF16) {
-      bits[0] = m.u16[(at >>> 1) + i] << 16;
-      row[i] = asFloat[0];
-    } else if (dtype === DTYPE_I8) row[i] = m.i8[at + i];
+    else if (dtype === DTYPE_F16) row[i] = f16BitsToF32(m.u16[(at >>> 1) + i]);
+    else if (dtype === DTYPE_BF16) row[i] = bf16BitsToF32(m.u16[(at >>> 1) + i]);
+    else if (dtype === DTYPE_I8) row[i] = m.i8[at + i];
     else row[i] = ((m.u8[at + (i >>> 1)] >>> ((i & 1) * 4)) & 15) - 8;
   }
   return row;

@@ -13,8 +13,8 @@ const RELAXED_SIMD = [
 
 /** (module (memory 1 1 shared) (func i32.const 0 i32.const 0 i32.atomic.store)) */
 const THREADS = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 5, 4, 1, 3, 1, 1, 10, 11, 1, 9, 0, 65, 0, 65, 0,
-  254, 23, 2, 0, 11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 5, 4, 1, 3, 1, 1, 10, 12, 1, 10, 0, 65, 0, 65,
+  0, 254, 23, 2, 0, 11,
 ];
 
 export interface WasmFeatures {
@@ -32,22 +32,15 @@ export function isNode(): boolean {
 export async function probeWasm(): Promise<WasmFeatures> {
   if (typeof WebAssembly === "undefined") return { simd: false, relaxedSimd: false, threads: false };
   const validate = (bytes: number[]): boolean => WebAssembly.validate(new Uint8Array(bytes));
-  if (isNode() && !validate(RELAXED_SIMD)) await enableRelaxedSimd();
+  if (isNode() && !validate(RELAXED_SIMD)) {
+    const { enableRelaxedSimd } = await import("../node/engine-flags.js");
+    enableRelaxedSimd();
+  }
   return {
     simd: validate(SIMD),
     relaxedSimd: validate(RELAXED_SIMD),
     threads: validate(THREADS) && canShare(),
   };
-}
-
-/** Node 20 has relaxed SIMD behind a flag, which takes effect for modules compiled after it is set. */
-async function enableRelaxedSimd(): Promise<void> {
-  try {
-    const v8 = await import("node:v8");
-    v8.setFlagsFromString("--experimental-wasm-relaxed-simd");
-  } catch {
-    // An engine that does not know the flag just has no relaxed SIMD; the baseline kernels run.
-  }
 }
 
 function canShare(): boolean {

@@ -1,0 +1,89 @@
+/** Chooses how to run: WebAssembly on worker threads where it can, less where it must, and says why. */
+import { SubbitError } from "@subbit/core";
+import { compileKernels } from "../wasm/compile.js";
+import { isNode, probeWasm } from "../wasm/probes.js";
+import { inlineExecutor, twinExecutor } from "./inline.js";
+import type { Capabilities, Executor } from "./types.js";
+import { workerExecutor } from "./workers.js";
+import type { SpawnThread } from "./worker-source.js";
+
+/**
+ * - `auto`, `cpu`: WebAssembly SIMD kernels
+ * - `reference`: their plain TypeScript twins, some hundred times slower; for checks
+ */
+export type RuntimeDevice = "auto" | "cpu" | "reference";
+
+/** More threads than this are not used unless asked for: small models do not gain from them. */
+const DEFAULT_MAX_THREADS = 4;
+const MAX_THREADS = 64;
+
+export interface ExecutionPlan {
+  readonly capabilities: Capabilities;
+  /** Whether the memory must be shared. */
+  readonly shared: boolean;
+  open(memory: WebAssembly.Memory): Promise<Executor>;
+}
+
+export async function planExecution(
+  device: RuntimeDevice,
+  threads: number | undefined,
+): Promise<ExecutionPlan> {
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
+    throw new SubbitError(
+      "usage",
+      `threads = ${threads} was asked, but it must be a whole number from 1 to ${MAX_THREADS}.`,
+    );
+  }
+  if (device === "reference") return planReference();
+  const features = await probeWasm();
+  if (!features.simd) {
+    throw new SubbitError(
+      "resources",
+      "This engine has no WebAssembly SIMD, which the runtime needs; use Node 20, Chrome 91, Firefox 89, Safari 16.4 or newer.",
+    );
+  }
+  const simd = features.relaxedSimd ? "relaxed" : "baseline";
+  const why = [features.relaxedSimd ? "relaxed SIMD found" : "this engine has no relaxed SIMD"];
+  if (!features.threads) {
+    why.push(
+      "one thread, on the caller's own: shared memory is not available (a page must be cross-origin isolated: COOP and COEP headers)",
+    );
+    const module = await compileKernels(simd, false);
+    return {
+      capabilities: { device: "cpu", threads: 1, simd, why: why.join("; ") },
+      shared: false,
+      open: (memory) => Promise.resolve(inlineExecutor(module, memory)),
+    };
+  }
+  const { spawn, cpus } = await platform();
+  const count = threads ?? Math.max(1, Math.min(cpus, DEFAULT_MAX_THREADS));
+  why.push(threads === undefined ? `${count} of ${cpus} logical processors` : "as many threads as asked");
+  const module = await compileKernels(simd, true);
+  return {
+    capabilities: { device: "cpu", threads: count, simd, why: why.join("; ") },
+    shared: true,
+    open: (memory) => workerExecutor(spawn, module, memory, count),
+  };
+}
+
+function planReference(): ExecutionPlan {
+  return {
+    capabilities: {
+      device: "reference",
+      threads: 1,
+      simd: "none",
+      why: "the plain TypeScript reference was asked for",
+    },
+    shared: false,
+    open: (memory) => Promise.resolve(twinExecutor(memory)),
+  };
+}
+
+async function platform(): Promise<{ spawn: SpawnThread; cpus: number }> {
+  if (isNode()) {
+    const { spawnNodeThread, cpuCount } = await import("../node/spawn-thread.js");
+    return { spawn: spawnNodeThread, cpus: cpuCount() };
+  }
+  const { spawnBrowserThread } = await import("./spawn-browser.js");
+  return { spawn: spawnBrowserThread, cpus: navigator.hardwareConcurrency };
+}

@@ -1,0 +1,17 @@
+/** Something that runs parts of a program in memory. */
+
+export interface Capabilities {
+  /** `reference` is the plain TypeScript twin of the kernels. */
+  readonly device: "cpu" | "reference";
+  readonly threads: number;
+  readonly simd: "relaxed" | "baseline" | "none";
+  /** In words: why it is not more threads or better SIMD. */
+  readonly why: string;
+}
+
+export interface Executor {
+  /** Runs the instructions in [start, end), byte addresses. Calls do not overlap. */
+  run(start: number, end: number): Promise<void>;
+  /** Ends its threads; nothing may be run afterwards. */
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,47 @@
+/**
+ * The program of a worker thread, as text: it starts the same from Node and from a browser, needs no file beside the bundle,
+ * and runs from sources under test. Thread 0 answers messages; the others stay inside WebAssembly, asleep between dispatches.
+ */
+export const WORKER_SOURCE = `"use strict";
+const inNode = typeof require === "function";
+const port = inNode ? require("node:worker_threads").parentPort : self;
+let kernels;
+function handle(message) {
+  try {
+    if (message.module) {
+      kernels = new WebAssembly.Instance(message.module, { env: { memory: message.memory } }).exports;
+      port.postMessage({ ready: true });
+      if (message.thread > 0) kernels.serve(message.thread);
+    } else {
+      kernels.dispatch(message.start, message.end);
+      port.postMessage({ done: true });
+    }
+  } catch (error) {
+    port.postMessage({ error: String((error && error.stack) || error) });
+  }
+}
+if (inNode) port.on("message", handle);
+else port.onmessage = (event) => handle(event.data);
+`;
+
+export type ToWorker =
+  | { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly thread: number }
+  | { readonly start: number; readonly end: number };
+
+export type FromWorker = { readonly ready: true } | { readonly done: true } | { readonly error: string };
+
+/** A worker thread of either platform. */
+export interface Thread {
+  post(message: ToWorker): void;
+  /** Whether the process must stay alive for it; nothing in a browser. */
+  hold(alive: boolean): void;
+  terminate(): Promise<void>;
+}
+
+export interface ThreadEvents {
+  message(message: FromWorker): void;
+  /** The thread died. */
+  failure(reason: string): void;
+}
+
+export type SpawnThread = (events: ThreadEvents) => Thread;

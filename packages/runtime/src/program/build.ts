@@ -1,0 +1,149 @@
+/** A model in memory becomes a program in memory: lowered, fused, scheduled, given scratch memory and encoded. */
+import { blockForward, finalNorm, type ModelSpec } from "@subbit/core";
+import {
+  A_HEAD_DIM,
+  CTRL_NIBBLE_MASK,
+  CTRL_SCRATCH,
+  CTRL_SCRATCH_STRIDE,
+  DENSE_ROW_TILE,
+  INSTRUCTION_BYTES,
+  INSTRUCTION_WORDS,
+  KEY_BLOCK,
+  M_COLS,
+  OP_ATTENTION,
+  OP_BARRIER,
+  OP_DENSE,
+} from "../abi.js";
+import type { Arena } from "../weights/arena.js";
+import { pad, type PlacedDense } from "../weights/place.js";
+import { allocateScratch } from "./allocate.js";
+import { strideOf, type Draft, type Value } from "./draft.js";
+import { encodeLevels } from "./encode.js";
+import { fuse } from "./fuse.js";
+import { ProgramOps, type PlacedModel } from "./program-ops.js";
+import { schedule, type Level } from "./schedule.js";
+
+/** Byte addresses; a part of the program ends where the next one starts. */
+export interface Segment {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** f32 rows, one a token of the tile. */
+export interface Rows {
+  readonly address: number;
+  /** Floats from row to row. */
+  readonly stride: number;
+  /** Floats of a row that mean something. */
+  readonly features: number;
+}
+
+export interface Program {
+  readonly embed: Segment;
+  readonly blocks: readonly Segment[];
+  readonly finalNorm: Segment;
+  readonly head: Segment;
+  /** Where the hidden states lie after `embed` (0), after block i - 1 (i), after `finalNorm` (the last). */
+  readonly hidden: readonly Rows[];
+  readonly logits: Rows;
+  /** Tokens of the largest tile. */
+  readonly tile: number;
+}
+
+interface Part {
+  readonly levels: Level[];
+  readonly output: Value;
+}
+
+export function buildProgram(
+  arena: Arena,
+  spec: ModelSpec,
+  model: PlacedModel,
+  tables: { embedding: PlacedDense; head: PlacedDense },
+  options: { tile: number; threads: number },
+): Program {
+  const parts = lower(spec, model, tables);
+  const plan = allocateScratch(
+    parts.map((part) => part.levels),
+    parts.map((part) => [part.output]),
+    options.tile,
+  );
+  const scratch = arena.allocate(plan.bytes);
+  const addressOf = (value: Value): number => value.address ?? scratch + (plan.offsets.get(value) ?? 0);
+  const segments = writeProgram(arena, parts, addressOf);
+  setControl(arena, parts, options.threads);
+  const rows = (value: Value, features: number): Rows => ({
+    address: addressOf(value),
+    stride: strideOf(value),
+    features,
+  });
+  const last = parts.length - 1;
+  return {
+    embed: segments[0],
+    blocks: segments.slice(1, -2),
+    finalNorm: segments[last - 1],
+    head: segments[last],
+    hidden: [...parts.slice(0, -3), parts[last - 1]].map((part) => rows(part.output, spec.hiddenSize)),
+    logits: rows(parts[last].output, spec.vocabSize),
+    tile: options.tile,
+  };
+}
+
+/** Embedding, blocks, final norm, head. */
+function lower(
+  spec: ModelSpec,
+  model: PlacedModel,
+  tables: { embedding: PlacedDense; head: PlacedDense },
+): Part[] {
+  const ops = new ProgramOps(model);
+  const parts: Part[] = [];
+  const finish = (output: Value): Value => {
+    const fused = fuse(ops.take(), output);
+    parts.push({ levels: schedule(fused.drafts), output: fused.kept });
+    return ops.renamed(output, fused.kept);
+  };
+  let hidden = finish(ops.embed(tables.embedding));
+  for (let layer = 0; layer < spec.layers; layer++) hidden = finish(blockForward(ops, spec, layer, hidden));
+  hidden = finish(finalNorm(ops, spec, hidden));
+  finish(ops.head(hidden, tables.head));
+  return parts;
+}
+
+/** Each part but the first starts with a barrier, so that any run of parts may be dispatched at once. */
+function writeProgram(arena: Arena, parts: readonly Part[], addressOf: (value: Value) => number): Segment[] {
+  const barrier = new Uint32Array(INSTRUCTION_WORDS).fill(OP_BARRIER, 0, 1);
+  const words = parts.map((part, i) => {
+    const body = encodeLevels(part.levels, addressOf);
+    return i === 0 ? body : Uint32Array.from([...barrier, ...body]);
+  });
+  const total = words.reduce((sum, part) => sum + part.length, 0);
+  let at = arena.allocate((total / INSTRUCTION_WORDS) * INSTRUCTION_BYTES);
+  return words.map((part) => {
+    new Uint32Array(arena.memory.buffer, at, part.length).set(part);
+    const start = at;
+    at += part.length * 4;
+    return { start, end: at };
+  });
+}
+
+/** Scratch of every thread, sized for the hungriest instruction, and the constants that kernels read. */
+function setControl(arena: Arena, parts: readonly Part[], threads: number): void {
+  const drafts = parts.flatMap((part) => part.levels.flat());
+  const bytes = pad(Math.max(...drafts.map(threadScratchBytes)), 64) + 64;
+  const address = arena.allocate(bytes * threads);
+  const control = new Uint32Array(arena.memory.buffer);
+  control[CTRL_SCRATCH >>> 2] = address;
+  control[CTRL_SCRATCH_STRIDE >>> 2] = bytes;
+  arena.bytes(CTRL_NIBBLE_MASK, 16).fill(15);
+}
+
+function threadScratchBytes(draft: Draft): number {
+  const operand = (index: number): number => {
+    const value = draft.operands[index];
+    return typeof value === "number" ? value : 0;
+  };
+  // Four widened rows and two times four products; a query, an accumulator and a block of scores; sixteen sums.
+  if (draft.op === OP_DENSE) return DENSE_ROW_TILE * operand(M_COLS) * 4 + 32;
+  if (draft.op === OP_ATTENTION) return 2 * pad(operand(A_HEAD_DIM), 4) * 4 + KEY_BLOCK * 4;
+  return 64;
+}

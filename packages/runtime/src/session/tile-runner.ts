@@ -1,0 +1,148 @@
+/**
+ * Runs tiles of tokens through the program and remembers which ids the KV cache holds, so that texts that begin alike are not
+ * computed twice. Every step checks the cache against the text it belongs to: two generations may take turns on one model.
+ */
+import { SubbitError } from "@subbit/core";
+import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_THREADS, CTRL_TOKENS, CTRL_TOKEN_IDS } from "../abi.js";
+import type { Executor } from "../executors/types.js";
+import type { Program, Rows } from "../program/build.js";
+import { Mutex } from "./mutex.js";
+
+export class TileRunner {
+  readonly program: Program;
+  readonly #memory: WebAssembly.Memory;
+  readonly #executor: Executor;
+  readonly #mutex = new Mutex();
+  #cached: readonly number[] = [];
+  #failure: unknown;
+  #disposed = false;
+
+  constructor(memory: WebAssembly.Memory, executor: Executor, program: Program, threads: number) {
+    this.#memory = memory;
+    this.#executor = executor;
+    this.program = program;
+    new Uint32Array(memory.buffer)[CTRL_THREADS >>> 2] = threads;
+  }
+
+  /** How many of `ids` the cache holds already. */
+  cachedPrefix(ids: readonly number[]): number {
+    let same = 0;
+    while (same < ids.length && same < this.#cached.length && ids[same] === this.#cached[same]) same++;
+    return same;
+  }
+
+  /** Forgets the cache. */
+  reset(): void {
+    this.#cached = [];
+  }
+
+  /**
+   * Brings the cache to all of `ids` and returns the logits after the last, [vocab].
+   *
+   * @param beforeTile may throw to stop in between
+   */
+  async logitsAfter(ids: readonly number[], beforeTile: () => void): Promise<Float32Array> {
+    for (;;) {
+      beforeTile();
+      const logits = await this.#mutex.run(async () => {
+        const from = Math.min(this.cachedPrefix(ids), ids.length - 1);
+        const to = Math.min(from + this.program.tile, ids.length);
+        const last = to === ids.length;
+        await this.#run(ids, from, to, last ? to - from - 1 : undefined);
+        return last ? this.#read(this.program.logits, to - from - 1, 1) : undefined;
+      });
+      if (logits !== undefined) return logits;
+    }
+  }
+
+  /** Logits of ids[from .. to), one tile at most, [to - from, vocab] written to `out`. */
+  async logitsOf(ids: readonly number[], from: number, to: number, out: Float32Array): Promise<void> {
+    await this.#mutex.run(async () => {
+      await this.#catchUp(ids, from);
+      await this.#run(ids, from, to, 0);
+      this.#read(this.program.logits, 0, to - from, out);
+    });
+  }
+
+  /** Hidden states of ids[from .. to), one tile at most: for each of `program.hidden` [to - from, hiddenSize]. */
+  async hiddenOf(ids: readonly number[], from: number, to: number): Promise<Float32Array[]> {
+    return this.#mutex.run(async () => {
+      await this.#catchUp(ids, from);
+      const { embed, blocks, finalNorm, hidden } = this.program;
+      this.#prepare(ids, from, to, 0);
+      const states: Float32Array[] = [];
+      // The state that leaves the last block is read after the final norm only.
+      const parts = [
+        embed,
+        ...blocks.slice(0, -1),
+        { start: blocks[blocks.length - 1].start, end: finalNorm.end },
+      ];
+      for (const [i, part] of parts.entries()) {
+        await this.#execute(part.start, part.end);
+        states.push(this.#read(hidden[i], 0, to - from));
+      }
+      this.#cached = ids.slice(0, to);
+      return states;
+    });
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    await this.#executor.dispose();
+  }
+
+  /** The cache may hold another text by now; computes ids[0 .. from) again where it does. */
+  async #catchUp(ids: readonly number[], from: number): Promise<void> {
+    let have = Math.min(this.cachedPrefix(ids), from);
+    while (have < from) {
+      const to = Math.min(have + this.program.tile, from);
+      await this.#run(ids, have, to, undefined);
+      have = to;
+    }
+  }
+
+  /** @param headFirst first token of the tile whose logits are wanted; undefined for none */
+  async #run(ids: readonly number[], from: number, to: number, headFirst: number | undefined): Promise<void> {
+    const { embed, blocks, head } = this.program;
+    this.#prepare(ids, from, to, headFirst ?? 0);
+    const end = headFirst === undefined ? blocks[blocks.length - 1].end : head.end;
+    await this.#execute(embed.start, end);
+    this.#cached = ids.slice(0, to);
+  }
+
+  #prepare(ids: readonly number[], from: number, to: number, headFirst: number): void {
+    if (this.#disposed)
+      throw new SubbitError("usage", "The model was asked to run after it was disposed; load it again.");
+    this.#cached = this.#cached.slice(0, from);
+    const control = new Int32Array(this.#memory.buffer, 0, (CTRL_TOKEN_IDS >>> 2) + this.program.tile);
+    control[CTRL_TOKENS >>> 2] = to - from;
+    control[CTRL_POSITION >>> 2] = from;
+    control[CTRL_HEAD_FIRST >>> 2] = headFirst;
+    control.set(ids.slice(from, to), CTRL_TOKEN_IDS >>> 2);
+  }
+
+  async #execute(start: number, end: number): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    try {
+      await this.#executor.run(start, end);
+    } catch (error) {
+      // What the memory holds now is unknown: nothing may build on it.
+      this.#cached = [];
+      this.#failure = error;
+      throw error;
+    }
+  }
+
+  #read(
+    rows: Rows,
+    first: number,
+    count: number,
+    out: Float32Array = new Float32Array(count * rows.features),
+  ): Float32Array {
+    for (let i = 0; i < count; i++) {
+      const at = rows.address + (first + i) * rows.stride * 4;
+      out.set(new Float32Array(this.#memory.buffer, at, rows.features), i * rows.features);
+    }
+    return out;
+  }
+}

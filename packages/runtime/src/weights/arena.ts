@@ -1,0 +1,76 @@
+/** One growing WebAssembly memory and a bump allocator over it: everything a model needs lives here. */
+import { SubbitError } from "@subbit/core";
+import { CTRL_END } from "../abi.js";
+
+const PAGE_BYTES = 65536;
+/** What 32-bit addresses reach. */
+const MAX_PAGES = 65536;
+/** Grown by this much at least, so that a model of many small tensors does not grow at each. */
+const GROWTH_PAGES = 256;
+/** Cache lines, so that threads that write neighbours do not share one. */
+const ALIGNMENT = 64;
+/** Largest use that is attempted: what browsers and V8 grant reliably below the 4 GiB that addresses reach. */
+export const MAX_MODEL_BYTES = 3.5 * 2 ** 30;
+
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+  #used = CTRL_END;
+
+  /** @param shared whether threads will share it */
+  constructor(shared: boolean) {
+    this.memory = new WebAssembly.Memory({ initial: GROWTH_PAGES, maximum: MAX_PAGES, shared });
+  }
+
+  get usedBytes(): number {
+    return this.#used;
+  }
+
+  /** Byte address of `bytes` of zeroed memory, aligned to 64. */
+  allocate(bytes: number): number {
+    const at = this.#used;
+    this.#used = Math.ceil((at + bytes) / ALIGNMENT) * ALIGNMENT;
+    if (this.#used > MAX_MODEL_BYTES) throw tooLarge(this.#used);
+    const have = this.memory.buffer.byteLength / PAGE_BYTES;
+    const need = Math.ceil(this.#used / PAGE_BYTES) - have;
+    if (need > 0) this.#grow(Math.min(Math.max(need, GROWTH_PAGES), MAX_PAGES - have), need);
+    return at;
+  }
+
+  #grow(wanted: number, needed: number): void {
+    for (const pages of [wanted, needed]) {
+      try {
+        this.memory.grow(pages);
+        return;
+      } catch {
+        // Tried again with the least that will do.
+      }
+    }
+    throw new SubbitError(
+      "resources",
+      `The model needs ${this.#used} bytes of memory, but the engine refused to grow past ${this.memory.buffer.byteLength}; close other programs or take a smaller model or context.`,
+    );
+  }
+
+  /** Bytes [at, at + length); valid until the next `allocate`. */
+  bytes(at: number, length: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, at, length);
+  }
+
+  floats(at: number, length: number): Float32Array {
+    return new Float32Array(this.memory.buffer, at, length);
+  }
+
+  /** Address of a copy of `values`, padded with zeros to `length` floats. */
+  putFloats(values: Float32Array, length: number): number {
+    const at = this.allocate(length * 4);
+    this.floats(at, values.length).set(values);
+    return at;
+  }
+}
+
+export function tooLarge(bytes: number): SubbitError {
+  return new SubbitError(
+    "resources",
+    `The model needs ${Math.ceil(bytes)} bytes of memory with its context, but one WebAssembly memory holds at most ${MAX_MODEL_BYTES}; compress it further or ask for a shorter context.`,
+  );
+}

@@ -1,0 +1,54 @@
+/** Bytes a model will need, from its manifest and tensor list alone: so that one that cannot fit is refused before it is read. */
+import { LINEAR_ROLES, type Model } from "@subbit/core";
+import { DENSE_COL_PAD, DENSE_ROW_TILE, ROW_PAD } from "../abi.js";
+import { packedSignBytes } from "./pack-signs.js";
+import { pad } from "./place.js";
+
+/** Weights as they will lie in memory; the KV cache and scratch come on top. */
+export function estimateWeightBytes(model: Model): number {
+  const { spec, manifest } = model;
+  let bytes = 0;
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const role of LINEAR_ROLES) {
+      const name = spec.names.linear({ layer, role });
+      const { rows, cols } = spec.linearShapes[role];
+      const entry = manifest?.linears[name];
+      if (entry?.kind === "factored") {
+        const { rank, paths, envelope } = entry;
+        const signs = packedSignBytes(rank, cols) + packedSignBytes(rows, rank);
+        bytes += paths * (signs + 4 * envelope * (rows + cols + 2 * rank));
+      } else {
+        bytes += denseBytes(rows, cols, entry?.bits ?? storedBits(model, `${name}.weight`));
+      }
+    }
+  }
+  const { vocabSize, hiddenSize, names, tiedHead } = spec;
+  const embeddingBits = manifest?.embedding.bits ?? storedBits(model, names.embedding);
+  bytes += denseBytes(vocabSize, hiddenSize, embeddingBits);
+  if (!tiedHead)
+    bytes += denseBytes(vocabSize, hiddenSize, manifest?.head?.bits ?? storedBits(model, names.head));
+  return bytes;
+}
+
+function denseBytes(rows: number, cols: number, bits: number): number {
+  return (pad(rows, DENSE_ROW_TILE) * pad(cols, DENSE_COL_PAD) * bits) / 8;
+}
+
+/** Bits in memory of a tensor read from a file: 16-bit floats stay, everything else is widened to f32. */
+function storedBits(model: Model, tensor: string): number {
+  const { checkpoint } = model;
+  const dtype = checkpoint.tensors.get(tensor)?.dtype;
+  return checkpoint.format === "safetensors" && (dtype === "F16" || dtype === "BF16") ? 16 : 32;
+}
+
+/** f32 keys and values of every layer for `capacity` positions. */
+export function kvCacheBytes(model: Model, capacity: number): number {
+  const { kvHeads, headDim } = model.spec.attention;
+  return 2 * 4 * model.spec.layers * kvHeads * capacity * pad(headDim, 4);
+}
+
+/** Activations of a tile, generously: the widest rows that live at the same time, and the logits. */
+export function scratchBytes(model: Model, tile: number): number {
+  const { hiddenSize, mlp, vocabSize } = model.spec;
+  return 4 * tile * (pad(vocabSize, ROW_PAD) + 16 * (hiddenSize + mlp.intermediateSize));
+}
