@@ -21,8 +21,11 @@ export const MAX_NAME_BYTES = 4096;
 /** Shards named by an index (CWE-770: each is an open file). */
 export const MAX_SHARDS = 4096;
 
-/** Bytes of a GGUF header: what the parser we use can hold (CWE-789). */
-export const MAX_GGUF_HEADER_BYTES = 48_000_000;
+/** Bytes of a GGUF header: the largest vocabularies with merges take about 20 MB (CWE-789). */
+export const MAX_GGUF_HEADER_BYTES = 256_000_000;
+
+/** Bytes of a GGUF header without its texts: what the parser we use can hold (CWE-789). */
+export const MAX_GGUF_PARSED_BYTES = 48_000_000;
 
 /** Metadata keys of a GGUF file (CWE-770). */
 export const MAX_GGUF_KEYS = 100_000;
@@ -30,8 +33,8 @@ export const MAX_GGUF_KEYS = 100_000;
 /** Bytes of a GGUF metadata key, by its specification (CWE-770). */
 export const MAX_GGUF_KEY_BYTES = 65_535;
 
-/** Bytes of one GGUF metadata string; the parser reads on in steps of 2 MB and must find the string's end in one (CWE-789). */
-export const MAX_GGUF_STRING_BYTES = 1_000_000;
+/** Bytes of one GGUF metadata string: some files hold a whole tokenizer.json in one (CWE-789). */
+export const MAX_GGUF_STRING_BYTES = 64_000_000;
 
 /** Elements of a GGUF metadata array: twice the largest vocabulary with room (CWE-770, CWE-1284 quantity not checked). */
 export const MAX_GGUF_ARRAY_LENGTH = 1_000_000;

@@ -136,12 +136,35 @@ describe("GGUF metadata", () => {
     for (const [key, value] of [
       ["test.text", { type: "text", value: long }],
       ["test.texts", { type: "texts", value: words }],
+      ["test.long", { type: "text", value: "z".repeat(5_000_000) + "end" }],
     ] as const) {
       const bytes = build((metadata) => metadata.set("test.padding", padding).set(key, value));
       expect(bytes.length).toBeGreaterThan(2_000_000);
       const file = await openGguf(bytesSource(bytes, "long.gguf"));
       expect(file.metadata.get(key)).toEqual(value.value);
     }
+  });
+
+  it("keeps every string of a vocabulary of several megabytes, and reads the header twice at most", async () => {
+    const tokens = Array.from({ length: 60_000 }, (_, i) => `token${i}`);
+    const merges = Array.from({ length: 90_000 }, (_, i) => `tok en${i}`);
+    const bytes = build((metadata) =>
+      metadata
+        .set("tokenizer.ggml.tokens", { type: "texts", value: tokens })
+        .set("tokenizer.ggml.merges", { type: "texts", value: merges }),
+    );
+    const inner = bytesSource(bytes, "large.gguf");
+    let bytesRead = 0;
+    const file = await openGguf({
+      ...inner,
+      read: (offset, length) => {
+        bytesRead += length;
+        return inner.read(offset, length);
+      },
+    });
+    expect(file.metadata.get("tokenizer.ggml.tokens")).toEqual(tokens);
+    expect(file.metadata.get("tokenizer.ggml.merges")).toEqual(merges);
+    expect(bytesRead).toBeLessThan(2 * bytes.length);
   });
 
   it("has the keys of the file and none of JavaScript's objects", async () => {

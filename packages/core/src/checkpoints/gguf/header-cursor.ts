@@ -1,12 +1,16 @@
-/** A position in a header that is read through a sliding window, with every step checked against the file's end. */
+/** A position in a GGUF header that is read through a sliding window, with every step checked against the file's end. */
 import { inputError } from "../../errors.js";
 import type { ByteSource } from "../types.js";
 
 const WINDOW_BYTES = 1 << 20;
 
+const decoder = new TextDecoder();
+
 export class HeaderCursor {
   /** Bytes from the start of the file. */
   offset = 0;
+  /** Bytes of a count or length: 8, or 4 in version 1. */
+  sizeBytes: 4 | 8 = 8;
   readonly #source: ByteSource;
   readonly #limit: number;
   #window: DataView = new DataView(new ArrayBuffer(0));
@@ -22,8 +26,8 @@ export class HeaderCursor {
     return this.#source.name;
   }
 
-  /** Throws `input` when the header went beyond the file or the accepted length. */
-  requireInside(bytes = 0): void {
+  /** Throws `input` unless `bytes` more bytes lie in the file and the accepted length. */
+  requireInside(bytes: number): void {
     if (this.offset + bytes <= this.#limit) return;
     const { name, sizeBytes } = this.#source;
     throw inputError(
@@ -34,8 +38,8 @@ export class HeaderCursor {
   }
 
   skip(bytes: number): void {
+    this.requireInside(bytes);
     this.offset += bytes;
-    this.requireInside();
   }
 
   async u32(): Promise<number> {
@@ -51,31 +55,40 @@ export class HeaderCursor {
     return value;
   }
 
-  /** A 64-bit count; beyond 2^53 it is as good as infinite. */
-  async u64(): Promise<number> {
-    const at = this.#at(8) ?? (await this.#fill(8));
-    this.offset += 8;
-    return this.#window.getUint32(at, true) + this.#window.getUint32(at + 4, true) * 2 ** 32;
+  /** A count or length; beyond 2^53 it is as good as infinite. */
+  async size(): Promise<number> {
+    const at = this.#at(this.sizeBytes) ?? (await this.#fill(this.sizeBytes));
+    return this.#sizeAt(at);
   }
 
-  async text(length: number, max: number, what: string): Promise<string> {
-    this.lengthOf(length, max, what);
-    const at = this.#at(length) ?? (await this.#fill(length));
-    this.offset += length;
-    return new TextDecoder().decode(
-      new Uint8Array(this.#window.buffer, at + this.#window.byteOffset, length),
-    );
+  /** A string: its length, then UTF-8. */
+  async text(max: number, what: string): Promise<string> {
+    const [text] = await this.texts(1, max, what);
+    return text;
   }
 
-  /** `length`, once it is known to be accepted and inside the file. */
-  lengthOf(length: number, max: number, what: string): number {
+  /** That many strings. Vocabularies have 100,000s of them, so it waits only where the window has to move. */
+  async texts(count: number, max: number, what: string): Promise<string[]> {
+    const out: string[] = [];
+    for (let i = 0; i < count; i++) {
+      const length = this.#sizeAt(this.#at(this.sizeBytes) ?? (await this.#fill(this.sizeBytes)));
+      this.requireLength(length, max, what);
+      const at = this.#at(length) ?? (await this.#fill(length));
+      const { buffer, byteOffset } = this.#window;
+      out.push(decoder.decode(new Uint8Array(buffer, byteOffset + at, length)));
+      this.offset += length;
+    }
+    return out;
+  }
+
+  /** Throws `input` unless the length is accepted and inside the file. */
+  requireLength(length: number, max: number, what: string): void {
     if (length > max) {
       throw inputError(
         `${this.name} claims ${length} bytes for ${what}, where at most ${max} are accepted; the file is damaged.`,
       );
     }
     this.requireInside(length);
-    return length;
   }
 
   /** Throws `input` unless that many things of at least that size can follow. */
@@ -85,6 +98,12 @@ export class HeaderCursor {
         `${this.name} claims ${count} ${what}, more than ${count > max ? "are accepted" : "fit into the file"}; it is truncated or damaged, fetch it again.`,
       );
     }
+  }
+
+  #sizeAt(at: number): number {
+    this.offset += this.sizeBytes;
+    const low = this.#window.getUint32(at, true);
+    return this.sizeBytes === 4 ? low : low + this.#window.getUint32(at + 4, true) * 2 ** 32;
   }
 
   /** Index into the window where `bytes` bytes can be read; `undefined` when they are not in it. */
