@@ -114,7 +114,13 @@ const weightsOf = (linear: Linear): Float32Array =>
   linear.kind === "dense" ? denseValues(linear) : reconstruct(linear);
 
 async function openAt(folder: string): Promise<Model> {
-  return openModel(await openCheckpointAt(folder));
+  const checkpoint = await openCheckpointAt(folder);
+  try {
+    return await openModel(checkpoint);
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
 }
 
 let counter = 0;
@@ -176,7 +182,8 @@ describe("the subbit layout", () => {
     const report = inspectModel(model);
     const { size } = await stat(join(folder, "model.safetensors"));
     expect(report.fileBytes).toBe(size);
-    expect(Object.values(report.bytes).reduce((sum, bytes) => sum + bytes, 0)).toBe(size);
+    const parts: readonly number[] = Object.values<number>({ ...report.bytes });
+    expect(parts.reduce((sum, bytes) => sum + bytes, 0)).toBe(size);
     const header = await readFile(join(folder, "model.safetensors"));
     expect(report.bytes.other).toBe(8 + Number(header.readBigUInt64LE(0)));
     const factored = report.linears.filter(({ method }) => method !== "dense");

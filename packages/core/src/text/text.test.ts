@@ -98,7 +98,7 @@ describe("tokenizers", () => {
     [
       "an unknown model",
       { "tokenizer.json": { model: { type: "?", vocab: { a: 0 }, merges: [] } } },
-      /cannot be used/,
+      /malformed at model\.type/,
     ],
     [
       "a wrong side file",
