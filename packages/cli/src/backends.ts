@@ -2,15 +2,19 @@
  * The ways to run a model, behind one interface: the runtime that users run (cpu), the plain TypeScript reference, and
  * the training engine. They must agree; `logits --device` and `eval --device` let anyone check.
  */
-import { referenceFinalNorm, referenceForward, type Model } from "@subbit/core";
+import { referenceFinalNorm, referenceForward, type Model, type OnProgress } from "@subbit/core";
 import type { LogitTile, Scorer } from "@subbit/evaluate";
+import { loadModel } from "@subbit/runtime";
 import { Option } from "commander";
 
 export type Backend = "cpu" | "reference" | "engine";
 
 export interface BackendOptions {
   readonly threads?: number | undefined;
+  /** Longest sequence that will be asked for. @default the runtime's default context */
+  readonly tokens?: number | undefined;
   readonly signal: AbortSignal;
+  readonly onProgress?: OnProgress | undefined;
 }
 
 export interface ForwardOutput {
@@ -64,8 +68,26 @@ function openForward(model: Model, device: Backend | "auto", options: BackendOpt
       );
     case "auto":
     case "cpu":
-      return Promise.resolve(wholeForward(model, (ids) => referenceForward(model, ids)));
+      return runtimeForward(model, options);
   }
+}
+
+async function runtimeForward(
+  model: Model,
+  { threads, tokens, signal, onProgress }: BackendOptions,
+): Promise<Forward> {
+  const contextTokens = tokens === undefined ? undefined : Math.min(tokens, model.spec.maxPositions);
+  const runtime = await loadModel(model, undefined, { threads, contextTokens, signal, onProgress });
+  return {
+    name: runtime.name,
+    vocabSize: runtime.vocabSize,
+    run: async (ids, hidden) => ({
+      logits: await runtime.logits(ids, { signal }),
+      ...(hidden && { hidden: await runtime.hidden(ids, { signal }) }),
+    }),
+    tiles: (ids) => runtime.tiles(ids, signal),
+    dispose: () => runtime.dispose(),
+  };
 }
 
 async function engineForward(

@@ -28,6 +28,8 @@ export interface Context {
   warn(sentence: string): void;
   /** A line for people while the work runs: standard output, or standard error under --json. */
   say(line: string): void;
+  /** A remark beside the output: standard error, not when quiet. */
+  note(line: string): void;
   /** A piece of text for people as it is made; dropped under --json. */
   stream(text: string): void;
   /** Ends the progress line, before other text is written. */
@@ -60,6 +62,9 @@ export function createContext(options: CommonOptions, signal: AbortSignal): Cont
       }
       display.finish();
       process.stdout.write(`${line}\n`);
+    },
+    note: (line) => {
+      if (options.quiet !== true) display.line(errorStyle.dim(line));
     },
     stream: (text) => {
       if (!json) process.stdout.write(text);

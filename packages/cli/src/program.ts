@@ -1,7 +1,9 @@
 /** The command tree. */
 import { Command } from "commander";
+import { addChat } from "./commands/chat.js";
 import { addEval } from "./commands/eval.js";
 import { addFactorise } from "./commands/factorise.js";
+import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addTokenize } from "./commands/tokenize.js";
@@ -36,6 +38,8 @@ export function createProgram(): Command {
   addFactorise(program);
   addEval(program);
   addLogits(program);
+  addGenerate(program);
+  addChat(program);
   addTokenize(program);
   return program;
 }

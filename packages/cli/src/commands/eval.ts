@@ -87,7 +87,7 @@ function measure(
   text: PerplexityText,
   options: EvalOptions,
 ): Promise<PerplexityReport> {
-  const backend = { threads: options.threads, signal: context.signal };
+  const backend = { threads: options.threads, tokens: text.seqlen, signal: context.signal };
   const { signal, onProgress } = context;
   return withForward(model, options.device, backend, (student) => {
     if (options.teacher === undefined) return evaluatePerplexity(text, student, { signal, onProgress });

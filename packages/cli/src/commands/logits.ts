@@ -50,12 +50,15 @@ async function logits(context: Context, source: string, options: LogitsOptions):
       throw inputError(
         `${options.ids} holds the id ${stray}, but the vocabulary of ${source} has ${vocabSize} tokens.`,
       );
-    if (ids.length > maxPositions)
-      context.warn(`${ids.length} tokens are more than the ${maxPositions} that the model was trained for.`);
+    if (ids.length > maxPositions) {
+      throw inputError(
+        `${options.ids} holds ${ids.length} tokens, but ${source} was trained for ${maxPositions}; give fewer.`,
+      );
+    }
     const output = await withForward(
       model,
       options.device,
-      { threads: options.threads, signal: context.signal },
+      { threads: options.threads, tokens: ids.length, signal: context.signal },
       (forward) => forward.run(ids, options.hidden === true),
     );
     await writeWhole(options.out, async (partial) => {

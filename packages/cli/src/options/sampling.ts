@@ -1,5 +1,6 @@
 /** How the next token is chosen: options of `generate` and `chat`. */
 import { InvalidArgumentError, Option, type Command } from "commander";
+import type { GenerateOptions } from "@subbit/runtime";
 import { seedOption, type SeedOptions } from "./common.js";
 import { integer, nonEmpty, number } from "./parse.js";
 
@@ -37,4 +38,10 @@ export function addSamplingOptions(command: Command, defaults: { maxTokens: numb
         .default([] as readonly string[], "none"),
     )
     .addOption(seedOption());
+}
+
+/** As the runtime takes them. */
+export function generateOptions(options: SamplingOptions): GenerateOptions {
+  const { maxTokens, temperature, topP, topK, minP, repeatPenalty, stop, seed } = options;
+  return { maxTokens, temperature, topP, topK, minP, repeatPenalty, stop, seed };
 }

@@ -1,0 +1,41 @@
+/** A model loaded to talk to: weights in the runtime's memory, tokenizer at hand. */
+import { openTokenizer, type Tokenizer } from "@subbit/core";
+import { loadModel, type RuntimeModel } from "@subbit/runtime";
+import type { Context } from "./context.js";
+import { withModel } from "./open-source.js";
+import { shippedModels } from "./sources.js";
+
+export interface RunningModel {
+  readonly source: string;
+  readonly runtime: RuntimeModel;
+  readonly tokenizer: Tokenizer;
+}
+
+/** Shipped models that answer when no source is given, best first. */
+const DEFAULT_SOURCES = ["stories-11m-0.8bpw", "stories-11m"];
+
+/** The shipped model that `generate` and `chat` use without a source. */
+export function defaultSource(): string {
+  const shipped = shippedModels();
+  return DEFAULT_SOURCES.find((name) => shipped.includes(name)) ?? DEFAULT_SOURCES[0];
+}
+
+/** Loads `source`, runs `body` and ends the runtime's threads whatever happens. */
+export async function withRunningModel<R>(
+  context: Context,
+  source: string,
+  threads: number | undefined,
+  body: (running: RunningModel) => Promise<R>,
+): Promise<R> {
+  const { signal, onProgress } = context;
+  const { runtime, tokenizer } = await withModel(context, source, async (model) => {
+    const found = await openTokenizer(model.checkpoint);
+    return { runtime: await loadModel(model, found, { threads, signal, onProgress }), tokenizer: found };
+  });
+  context.endProgress();
+  try {
+    return await body({ source, runtime, tokenizer });
+  } finally {
+    await runtime.dispose();
+  }
+}
