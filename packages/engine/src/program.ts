@@ -5,6 +5,7 @@
  * own intra-op pool), so two programs run side by side only in two worker threads; the same program with the same
  * feeds gives equal bytes on the CPU provider, for any number of runs (a fixed partition of the work by threads).
  */
+import { SubbitError } from "@subbit/core";
 import * as ort from "onnxruntime-node";
 import { lowerGraph, outputName } from "./lowering/model.js";
 import { graphError, showShape, sizeOf } from "./graph/shapes.js";
@@ -47,7 +48,7 @@ export interface Program {
    * outputs do not depend on may be fed and are ignored; others are an error.
    * `fetches` are arrays to write results into (and to return), which must not overlap feeds; outputs not named there
    * are freshly allocated.
-   * Throws `internal` on wrong names, types or sizes.
+   * Throws `internal` on wrong names, types or sizes, `resources` when memory runs out.
    */
   run(feeds: Feeds, fetches?: Results): Promise<Results>;
   /** Frees the session. */
@@ -56,13 +57,16 @@ export interface Program {
 
 const TENSOR_TYPE = { f32: "float32", i32: "int32", i64: "int64", bool: "bool" } as const;
 
-/** Compiles a graph; its marked outputs are what `run` returns. All outputs must be f32. */
+/**
+ * Compiles a graph; its marked outputs, which must be f32, are what `run` returns. Throws `usage` when the device is
+ * not to be had.
+ */
 export async function compile(graph: Graph, options: CompileOptions = {}): Promise<Program> {
   for (const [name, value] of graph.outputs) {
     if (value.dtype !== "f32") throw graphError(`Output ${name} is ${value.dtype}; cast it to f32.`);
   }
   const lowered = lowerGraph(graph);
-  const session = await ort.InferenceSession.create(lowered.bytes, sessionOptions(options));
+  const session = await createSession(lowered.bytes, options);
   return new OrtProgram(
     session,
     lowered.inputs,
@@ -72,17 +76,48 @@ export async function compile(graph: Graph, options: CompileOptions = {}): Promi
   );
 }
 
+async function createSession(bytes: Uint8Array, options: CompileOptions): Promise<ort.InferenceSession> {
+  try {
+    return await ort.InferenceSession.create(bytes, sessionOptions(options));
+  } catch (cause) {
+    const { device = "cpu" } = options;
+    const reason = messageOf(cause);
+    if (device === "cpu") throw graphError(`ONNX Runtime refused a program: ${reason}`, { cause });
+    const message = `The device ${device} was asked for, but it cannot be used here (${reason}); use cpu.`;
+    throw new SubbitError("usage", message, { cause });
+  }
+}
+
+function messageOf(cause: unknown): string {
+  return (cause instanceof Error ? cause.message : String(cause)).split("\n")[0].replace(/\.$/, "");
+}
+
+/** What ONNX Runtime says when memory runs out. */
+const OUT_OF_MEMORY = /bad_alloc|[Ff]ailed to allocate/;
+
+function runError(cause: unknown): SubbitError {
+  const reason = messageOf(cause);
+  return OUT_OF_MEMORY.test(reason)
+    ? new SubbitError(
+        "resources",
+        `A program ran out of memory (${reason}); use shorter sequences or smaller batches.`,
+        { cause },
+      )
+    : graphError(`A program failed: ${reason}`, { cause });
+}
+
 function sessionOptions(options: CompileOptions): ort.InferenceSession.SessionOptions {
   const { threads = 1, device = "cpu", spin = true, arena = false, profile } = options;
   return {
-    executionProviders: device === "cpu" ? ["cpu"] : [device, "cpu"],
+    // Alone: with a second choice, onnxruntime-node would fall back to it with no more than a line on the console.
+    executionProviders: [device],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
     enableCpuMemArena: arena,
     enableMemPattern: arena,
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
     extra: { session: { intra_op: { allow_spinning: spin ? "1" : "0" } } },
     ...(profile !== undefined && { enableProfiling: true, profileFilePrefix: profile }),
   };
@@ -127,7 +162,9 @@ class OrtProgram implements Program {
       if (!type) throw graphError(`The program has no output ${name}; it has ${listNames(this.outputs)}.`);
       wanted[outputName(name)] = tensorOver(name, data, type);
     }
-    const made = await this.#session.run(given, wanted);
+    const made = await this.#session.run(given, wanted).catch((cause: unknown) => {
+      throw runError(cause);
+    });
     const results: Results = {};
     for (const name of this.outputs.keys()) {
       results[name] = fetches[name] ?? (made[outputName(name)].data as Float32Array);

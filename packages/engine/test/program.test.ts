@@ -72,6 +72,29 @@ describe("Program.run", () => {
   });
 });
 
+describe("what can go wrong outside", () => {
+  it("says when a device cannot be used", async () => {
+    const graph = new Graph();
+    graph.output("y", ops.exp(graph.input("x", [2])));
+    await expect(compile(graph, { device: "coreml" })).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(
+        /^The device coreml was asked for, but it cannot be used here/,
+      ) as string,
+    });
+  });
+
+  it("says when memory runs out", async () => {
+    const graph = new Graph();
+    // 2^50 bytes: more than any machine that runs this has.
+    const x = ops.expand(graph.input("x", [1, 1]), [2 ** 24, 2 ** 24]);
+    graph.output("y", ops.reduceSum(ops.exp(x)));
+    const program = await compile(graph);
+    await expect(program.run({ x: new Float32Array(1) })).rejects.toMatchObject({ code: "resources" });
+    await program.dispose();
+  });
+});
+
 describe("Graph", () => {
   it("refuses what does not fit, in one sentence", () => {
     const graph = new Graph();

@@ -4,8 +4,8 @@ import { SubbitError } from "@subbit/core";
 export type Shape = readonly number[];
 
 /** A broken promise of the caller: a bug, not bad input. */
-export function graphError(message: string): SubbitError {
-  return new SubbitError("internal", message);
+export function graphError(message: string, options?: ErrorOptions): SubbitError {
+  return new SubbitError("internal", message, options);
 }
 
 /** Number of elements. */
