@@ -1,11 +1,16 @@
 /** Configs and checkpoints that do not fit together are refused with one sentence that names the field. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { encodeSafetensors } from "../checkpoints/safetensors/encode.js";
+import { encodeSafetensors, type TensorToWrite } from "../checkpoints/safetensors/encode.js";
 import { openCheckpoint } from "../checkpoints/open.js";
 import { bytesSource } from "../checkpoints/sources.js";
 import type { Checkpoint } from "../checkpoints/types.js";
 import { SubbitError } from "../errors.js";
+import { denseValues } from "../linears/dense-linear.js";
+import type { DenseLinear } from "../linears/types.js";
+import { folderFiles } from "../node/file-source.js";
 import { asBytes } from "../tensors/bytes.js";
+import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "../tensors/half.js";
 import { modelSpec } from "./families/registry.js";
 import { openModel } from "./open-model.js";
 
@@ -44,8 +49,12 @@ async function checkpointOf(
     const length = shape.reduce((product, size) => product * size, 1);
     return [{ name, dtype: "F32" as const, shape, data: asBytes(new Float32Array(length).fill(0.5)) }];
   });
+  return checkpointIn({ ...CONFIG, ...config }, tensors);
+}
+
+async function checkpointIn(config: object, tensors: readonly TensorToWrite[]): Promise<Checkpoint> {
   const files = new Map([
-    ["config.json", new TextEncoder().encode(JSON.stringify({ ...CONFIG, ...config }))],
+    ["config.json", new TextEncoder().encode(JSON.stringify(config))],
     ["model.safetensors", await encodeSafetensors(tensors)],
   ]);
   return openCheckpoint({
@@ -117,6 +126,31 @@ describe("model specs", () => {
     expect(messageOf(config)).toMatch(message);
   });
 
+  it("are built or refused with an input error for any values whatsoever", () => {
+    const fields = [
+      "rope_scaling",
+      "rope_parameters",
+      "architectures",
+      "hidden_act",
+      "head_dim",
+      "rope_theta",
+    ];
+    const junk = fc.dictionary(
+      fc.constantFrom(...Object.keys(CONFIG), ...fields),
+      fc.jsonValue({ maxDepth: 2 }),
+    );
+    fc.assert(
+      fc.property(junk, (config) => {
+        try {
+          modelSpec({ ...CONFIG, ...config });
+        } catch (error) {
+          expect(error).toMatchObject({ code: "input" });
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it("give the same frequencies for both forms of config.json", () => {
     const scaling = {
       rope_type: "llama3",
@@ -139,7 +173,7 @@ describe("model specs", () => {
 });
 
 describe("opening a model", () => {
-  it("works where config and tensors agree, and reads bfloat16 and half as they are stored", async () => {
+  it("works where config and tensors agree", async () => {
     const model = await openModel(await checkpointOf());
     const linear = await model.linear({ layer: 0, role: "k" });
     expect([linear.rows, linear.cols, linear.kind]).toEqual([4, 8, "dense"]);
@@ -182,6 +216,27 @@ describe("opening a model", () => {
       code: "input",
       message: expect.stringMatching(message) as string,
     });
+  });
+
+  it("keeps half and bfloat16 weights as the bit patterns they are stored in", async () => {
+    const source = await openCheckpoint(folderFiles("packages/core/test/data/tiny-llama"));
+    const dense = await openModel(source);
+    const want = denseValues((await dense.linear({ layer: 0, role: "v" })) as DenseLinear);
+    for (const [dtype, narrow, widen] of [
+      ["F16", f32ToF16, f16ToF32],
+      ["BF16", f32ToBf16, bf16ToF32],
+    ] as const) {
+      const tensors = [];
+      for (const [name, { shape }] of source.tensors) {
+        tensors.push({ name, dtype, shape, data: asBytes(narrow(await source.readF32(name))) });
+      }
+      const model = await openModel(await checkpointIn(source.config, tensors));
+      const linear = (await model.linear({ layer: 0, role: "v" })) as DenseLinear;
+      expect(linear.storage.dtype).toBe(dtype.toLowerCase());
+      expect(denseValues(linear)).toEqual(widen(narrow(want)));
+      expect((await model.norm({ role: "final-norm" })).weight.length).toBe(48);
+    }
+    await dense.close();
   });
 
   it("divides the inverse frequencies by the file's rope factors", async () => {

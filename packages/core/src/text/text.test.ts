@@ -113,6 +113,24 @@ describe("tokenizers", () => {
   });
 });
 
+describe("damaged tokenizers", () => {
+  it("give text, ids or an input error, whatever part is replaced", async () => {
+    const json = JSON.stringify(BYTE_FALLBACK);
+    const paths = [...json.matchAll(/:/g)].map((match) => match.index);
+    for (let i = 0; i < 300; i++) {
+      const at = paths[Math.floor(Math.random() * paths.length)];
+      const junk = ["null", "5", '"x"', "[]", "{}", "-1", "[[1]]", '{"type":"Split"}'][i % 8];
+      const rest = json.slice(at + 1).replace(/^("[^"]*"|[\d]+|true|false|null)/, junk);
+      try {
+        const tokenizer = await open({ "tokenizer.json": json.slice(0, at + 1) + rest });
+        tokenizer.decode(tokenizer.encode("a é", { addSpecialTokens: true }), { skipSpecialTokens: true });
+      } catch (error) {
+        expect(error, rest.slice(0, 80)).toMatchObject({ code: "input" });
+      }
+    }
+  });
+});
+
 describe("the streaming decoder", () => {
   const stream = (tokenizer: Tokenizer, ids: readonly number[], context?: readonly number[]): string[] => {
     const decoder = new TokenStreamDecoder(tokenizer, context ? { context } : {});

@@ -109,14 +109,18 @@ function check<T>(schema: z.ZodType<T>, value: unknown, fileName: string, source
 
 function createTokenizer(json: unknown, side: SideFiles, source: string): Tokenizer {
   const definition = check(definitionSchema, json, "tokenizer.json", source);
-  let hub: HubTokenizer;
+  const hub = guard(source, () => createHubTokenizer(definition));
+  return new CheckpointTokenizer(hub, definition.added_tokens, side, source);
+}
+
+/** The library trusts its definition: a malformed one may fail where it is built, or where it is first used. */
+function guard<T>(source: string, run: () => T): T {
   try {
-    hub = createHubTokenizer(definition);
+    return run();
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.slice(0, 200) : String(cause);
     throw inputError(`tokenizer.json of ${source} cannot be used: ${reason}.`, { cause });
   }
-  return new CheckpointTokenizer(hub, definition.added_tokens, side, source);
 }
 
 class CheckpointTokenizer implements Tokenizer {
@@ -171,7 +175,7 @@ class CheckpointTokenizer implements Tokenizer {
         this.#hub.id_to_token(id) !== undefined &&
         !(options.skipSpecialTokens === true && this.#special.has(id)),
     );
-    return known.length === 0 ? "" : this.#hub.decode(known);
+    return known.length === 0 ? "" : guard(this.#source, () => this.#hub.decode(known));
   }
 
   renderChat(
