@@ -26,20 +26,36 @@ export interface AdmmVariant {
   readonly projections: number;
   /** Added to the diagonal of X^T X, whose entries are 1. */
   readonly ridge: number;
+  /** The smallest rho of the schedule; ridge + this bounds the spectrum from below. */
+  readonly smallestRho: number;
 }
 
 /** Iterations of one run; more than that are several runs, between which the caller may stop. */
 export const CHUNK = 50;
 
-/** Smallest rho + ridge that the inverse is prepared for. */
-const SMALLEST_SHIFT = 2e-3;
-/** Best rank 1 of |P|: each step shrinks the error some hundredfold, since |P| is close to rank 1. */
-const POWER_STEPS = 2;
+/** What the inverse may be off, relative, in its worst direction; the next iteration corrects it. */
+const INVERSE_TOLERANCE = 1e-5;
+/** Steps to the best rank 1 of |P|; each shrinks the error some hundredfold, since |P| of a large matrix is close to rank 1. */
+export const POWER_STEPS = 3;
+/** The diagonal of X^T X is 1 up to rounding. */
+const ROUNDING_ROOM = 1.001;
 /** Keeps the division by a factor's size defined when the factor has vanished. */
 const TINY = 1e-30;
 
-const STEPS = stepsNeeded(SMALLEST_SHIFT, LEAF * (1 + SMALLEST_SHIFT));
-const SCHEDULE_WIDTH = 1 + 2 * STEPS;
+/** Steps of the inverse at the smallest shift; larger ones converge sooner and stay converged. */
+function inverseSteps({ ridge, smallestRho }: AdmmVariant): number {
+  return stepsNeeded(ridge + smallestRho, largestEigenvalue(ridge + smallestRho), INVERSE_TOLERANCE);
+}
+
+/** Of a leading block of at most LEAF rows of X^T X + shift I: its trace bounds it. */
+function largestEigenvalue(shift: number): number {
+  return LEAF * ROUNDING_ROOM + shift;
+}
+
+/** rho and the inverse's coefficients. */
+function scheduleWidth(variant: AdmmVariant): number {
+  return 1 + 2 * inverseSteps(variant);
+}
 
 /** One factor between iterations. */
 interface Factor {
@@ -86,24 +102,24 @@ async function runChunk(
   state: AdmmState,
   rhos: readonly number[],
 ): Promise<AdmmState> {
-  const schedule = new Float32Array(CHUNK * SCHEDULE_WIDTH);
+  const width = scheduleWidth(variant);
+  const schedule = new Float32Array(CHUNK * width);
   rhos.forEach((rho, row) => {
-    schedule[row * SCHEDULE_WIDTH] = rho;
-    schedule.set(shiftCoefficients(rho + variant.ridge), row * SCHEDULE_WIDTH + 1);
+    schedule[row * width] = rho;
+    schedule.set(shiftCoefficients(rho + variant.ridge, variant), row * width + 1);
   });
   const trips = BigInt64Array.of(BigInt(rhos.length));
   return (await program.run({ weight, schedule, trips, ...state })) as AdmmState;
 }
 
-/** The leading blocks of X^T X have trace at most LEAF, and X^T X has no negative eigenvalue. */
-function shiftCoefficients(shift: number): Float32Array {
-  return inverseCoefficients(Math.max(shift, SMALLEST_SHIFT), LEAF * 1.001 + shift, STEPS);
+function shiftCoefficients(shift: number, variant: AdmmVariant): Float32Array {
+  return inverseCoefficients(shift, largestEigenvalue(shift), inverseSteps(variant));
 }
 
 function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant): Graph {
   const graph = new Graph();
   const weight = graph.input("weight", [rows, cols]);
-  const schedule = graph.input("schedule", [CHUNK, SCHEDULE_WIDTH]);
+  const schedule = graph.input("schedule", [CHUNK, scheduleWidth(variant)]);
   const trips = graph.input("trips", [], "i64");
   const identities = new Identities(graph);
   const inputs = (["out", "in"] as const).flatMap((side) =>
@@ -112,15 +128,20 @@ function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant): Graph
       return graph.input(`${side}.${field}`, field === "norm" ? [1, 1] : [length, rank]);
     }),
   );
-  const fixed = constantSteps(graph, 1 + variant.ridge);
+  const fixed = constantSteps(graph, variant);
   const body = (trip: Value, carried: readonly Value[]): readonly Value[] => {
     const row = ops.gather(schedule, trip);
     const at = (i: number): Value => ops.slice(row, 0, i, i + 1);
     const first: Shift = {
       rho: at(0),
-      steps: Array.from({ length: STEPS }, (_, i) => ({ identity: at(1 + 2 * i), product: at(2 + 2 * i) })),
+      steps: Array.from({ length: inverseSteps(variant) }, (_, i) => ({
+        identity: at(1 + 2 * i),
+        product: at(2 + 2 * i),
+      })),
     };
-    const shifts = Array.from({ length: variant.projections }, (_, i) => (i === 0 ? first : { rho: 1, steps: fixed }));
+    const shifts = Array.from({ length: variant.projections }, (_, i) =>
+      i === 0 ? first : { rho: 1, steps: fixed },
+    );
     const [outFactor, inFactor] = unpack(carried, variant);
     const nextOut = halfIteration(weight, false, outFactor, inFactor, shifts, variant, identities);
     const nextIn = halfIteration(weight, true, inFactor, nextOut, shifts, variant, identities);
@@ -141,7 +162,10 @@ function fieldsOf(variant: AdmmVariant): readonly FactorField[] {
 function unpack(values: readonly Value[], variant: AdmmVariant): [Factor, Factor] {
   const fields = fieldsOf(variant);
   const factor = (from: number): Factor => {
-    const named = Object.fromEntries(fields.map((field, i) => [field, values[from + i]])) as Record<string, Value>;
+    const named = Object.fromEntries(fields.map((field, i) => [field, values[from + i]])) as Record<
+      string,
+      Value
+    >;
     return { ...named, columns: named.columns ?? named.projected } as unknown as Factor;
   };
   return [factor(0), factor(fields.length)];
@@ -152,9 +176,10 @@ interface Shift {
   readonly steps: readonly InverseStep[];
 }
 
-function constantSteps(graph: Graph, shift: number): InverseStep[] {
-  const coefficients = shiftCoefficients(shift);
-  return Array.from({ length: STEPS }, (_, i) => ({
+/** The inverse's steps at rho = 1. */
+function constantSteps(graph: Graph, variant: AdmmVariant): InverseStep[] {
+  const coefficients = shiftCoefficients(1 + variant.ridge, variant);
+  return Array.from({ length: inverseSteps(variant) }, (_, i) => ({
     identity: graph.scalar(coefficients[2 * i] as number),
     product: graph.scalar(coefficients[2 * i + 1] as number),
   }));
@@ -188,8 +213,13 @@ function halfIteration(
 }
 
 function invertShifted(gram: Value, shift: Shift, variant: AdmmVariant, identities: Identities): Value {
-  const amount = typeof shift.rho === "number" ? shift.rho + variant.ridge : ops.add(shift.rho, variant.ridge);
-  return invert(ops.add(gram, ops.mul(identities.of(gram.shape[0] as number), amount)), shift.steps, identities);
+  const amount =
+    typeof shift.rho === "number" ? shift.rho + variant.ridge : ops.add(shift.rho, variant.ridge);
+  return invert(
+    ops.add(gram, ops.mul(identities.of(gram.shape[0] as number), amount)),
+    shift.steps,
+    identities,
+  );
 }
 
 /** Pi(p), and what it leaves as the new dual. */

@@ -67,7 +67,8 @@ function startState(shape: AdmmShape, variant: AdmmVariant, seed: number, stream
       });
     }
     const fields = { [`${side}.projected`]: projected, [`${side}.dual`]: dual };
-    if (variant.middle === "unit") return { ...fields, [`${side}.norm`]: Float32Array.of(Math.sqrt(squares)) };
+    if (variant.middle === "unit")
+      return { ...fields, [`${side}.norm`]: Float32Array.of(Math.sqrt(squares)) };
     return { ...fields, [`${side}.columns`]: columns, [`${side}.norm`]: Float32Array.of(1) };
   };
   return { ...factor("out", shape.rows, 0), ...factor("in", shape.cols, 1) } as AdmmState;

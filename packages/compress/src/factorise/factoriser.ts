@@ -89,7 +89,14 @@ export class Factoriser {
     const found: RawPath[] = [];
     let left = weight;
     for (let path = 0; path < paths; path++) {
-      const task = { shape, weight: left, iterations, path, programs: this.#programs, signal: options.signal };
+      const task = {
+        shape,
+        weight: left,
+        iterations,
+        path,
+        programs: this.#programs,
+        signal: options.signal,
+      };
       const first = await method.factorise({
         ...task,
         seed: options.seed ?? 0,
@@ -135,7 +142,10 @@ function methodOf(name: FactoriseMethod): Method {
   const method = (METHODS as Partial<Record<string, Method>>)[name];
   if (!method) {
     const known = Object.keys(METHODS).join(", ");
-    throw new SubbitError("usage", `The factorisation method ${name} does not exist; choose one of ${known}.`);
+    throw new SubbitError(
+      "usage",
+      `The factorisation method ${name} does not exist; choose one of ${known}.`,
+    );
   }
   return method;
 }
@@ -148,7 +158,10 @@ function chooseRank(
   { rank, bpw }: FactoriseOptions,
 ): number {
   if ((rank === undefined) === (bpw === undefined)) {
-    throw new SubbitError("usage", "Give a factorisation either a rank or bits per weight, not both or neither.");
+    throw new SubbitError(
+      "usage",
+      "Give a factorisation either a rank or bits per weight, not both or neither.",
+    );
   }
   const budget = { rows, cols, paths, midScale: method.midScale };
   const chosen = bpw === undefined ? positive("rank", rank) : rankForBits({ ...budget, bpw });
@@ -163,7 +176,9 @@ function chooseRank(
 
 function checkWeight(weight: Float32Array, rows: number, cols: number): void {
   if (!(Number.isInteger(rows) && Number.isInteger(cols) && rows >= 1 && cols >= 1)) {
-    throw inputError(`A matrix of ${rows} x ${cols} cannot be factorised; it needs at least one row and column.`);
+    throw inputError(
+      `A matrix of ${rows} x ${cols} cannot be factorised; it needs at least one row and column.`,
+    );
   }
   if (weight.length !== rows * cols) {
     throw inputError(`A ${rows} x ${cols} matrix has ${rows * cols} entries, it was given ${weight.length}.`);
@@ -179,7 +194,10 @@ function checkWeight(weight: Float32Array, rows: number, cols: number): void {
 
 function positive(name: string, value: number | undefined): number {
   if (value === undefined || !Number.isInteger(value) || value < 1) {
-    throw new SubbitError("usage", `The ${name} of a factorisation is ${value}; give a whole number of at least 1.`);
+    throw new SubbitError(
+      "usage",
+      `The ${name} of a factorisation is ${value}; give a whole number of at least 1.`,
+    );
   }
   return value;
 }

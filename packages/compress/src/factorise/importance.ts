@@ -39,11 +39,15 @@ function weightsOf(
 ): Float32Array {
   if (!moments) return new Float32Array(length).fill(1);
   if (moments.length !== length) {
-    throw inputError(`The ${side} importance has ${moments.length} values for a matrix of ${length}; give one each.`);
+    throw inputError(
+      `The ${side} importance has ${moments.length} values for a matrix of ${length}; give one each.`,
+    );
   }
   const bad = moments.findIndex((value) => !(value >= 0 && Number.isFinite(value)));
   if (bad >= 0) {
-    throw inputError(`The ${side} importance holds ${moments[bad]} at ${bad}; second moments are finite and not negative.`);
+    throw inputError(
+      `The ${side} importance holds ${moments[bad]} at ${bad}; second moments are finite and not negative.`,
+    );
   }
   const roots = moments.map(Math.sqrt);
   const mean = roots.reduce((sum, value) => sum + value, 0) / length;

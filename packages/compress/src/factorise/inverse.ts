@@ -103,10 +103,7 @@ export function invert(k: Value, steps: readonly InverseStep[], identities: Iden
     const cross = ops.matmul(carried, second);
     const upper = ops.add(first, ops.matmul(cross, carried, { transB: true }));
     const right = ops.neg(cross);
-    return ops.concat(
-      [ops.concat([upper, right], 1), ops.concat([ops.transpose(right), second], 1)],
-      0,
-    );
+    return ops.concat([ops.concat([upper, right], 1), ops.concat([ops.transpose(right), second], 1)], 0);
   };
   return recurse(k);
 }

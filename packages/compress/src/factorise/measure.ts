@@ -14,11 +14,13 @@ export async function measure(
   let left = weight;
   for (const { outSigns, inSigns, outScales, inScales, midIn, rank } of linear.paths) {
     const out = unpackSigns(outSigns);
-    for (let i = 0; i < out.length; i++) out[i]! *= (outScales[Math.floor(i / rank)] as number) * (midIn?.[i % rank] ?? 1);
+    for (let i = 0; i < out.length; i++)
+      out[i]! *= (outScales[Math.floor(i / rank)] as number) * (midIn?.[i % rank] ?? 1);
     const signs = unpackSigns(inSigns);
     const into = new Float32Array(signs.length);
     for (let k = 0; k < rank; k++) {
-      for (let col = 0; col < cols; col++) into[col * rank + k] = (signs[k * cols + col] as number) * (inScales[col] as number);
+      for (let col = 0; col < cols; col++)
+        into[col * rank + k] = (signs[k * cols + col] as number) * (inScales[col] as number);
     }
     left = (await residual.run({ weight: left, left: out, right: into })).residual as Float32Array;
   }

@@ -16,8 +16,8 @@ export class Programs {
   }
 
   admm(shape: AdmmShape, variant: AdmmVariant): Promise<AdmmProgram> {
-    const { middle, projections, ridge } = variant;
-    return this.once(`admm ${middle} ${projections} ${ridge}`, shape, () =>
+    const { middle, projections, ridge, smallestRho } = variant;
+    return this.once(`admm ${middle} ${projections} ${ridge} ${smallestRho}`, shape, () =>
       compileAdmm(shape, variant, { threads: this.threads }),
     );
   }
@@ -35,7 +35,11 @@ export class Programs {
   }
 
   /** The program of a kind and shape, compiled by `make` the first time. */
-  once<T extends Disposable>(kind: string, { rows, cols, rank }: AdmmShape, make: () => Promise<T>): Promise<T> {
+  once<T extends Disposable>(
+    kind: string,
+    { rows, cols, rank }: AdmmShape,
+    make: () => Promise<T>,
+  ): Promise<T> {
     const key = `${kind} ${rows} ${cols} ${rank}`;
     const known = this.#made.get(key);
     // A key holds the kind, and a kind always makes the same type.

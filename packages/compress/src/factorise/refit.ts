@@ -27,12 +27,25 @@ export async function refit(weight: Float32Array, path: RawPath, programs: Refit
       const left = scaledSigns(path.outLatents, outScales, rows);
       const right = scaledSigns(path.inLatents, inScales, cols);
       const { matrix, vector } = await programs.middle.run({ weight, left, right });
-      midScales = conjugateGradients(matrix as Float32Array, vector as Float32Array, midScales, MIDDLE_TOLERANCE);
+      midScales = conjugateGradients(
+        matrix as Float32Array,
+        vector as Float32Array,
+        midScales,
+        MIDDLE_TOLERANCE,
+      );
     }
     const right = scaledSigns(path.inLatents, inScales, cols, midScales);
-    const byRow = await programs.dots.run({ weight, left: scaledSigns(path.outLatents, outScales, rows), right });
+    const byRow = await programs.dots.run({
+      weight,
+      left: scaledSigns(path.outLatents, outScales, rows),
+      right,
+    });
     outScales = rescaled(outScales, byRow.rowDots as Float32Array, byRow.rowSquares as Float32Array);
-    const byCol = await programs.dots.run({ weight, left: scaledSigns(path.outLatents, outScales, rows), right });
+    const byCol = await programs.dots.run({
+      weight,
+      left: scaledSigns(path.outLatents, outScales, rows),
+      right,
+    });
     inScales = rescaled(inScales, byCol.colDots as Float32Array, byCol.colSquares as Float32Array);
   }
   return { ...path, outScales, inScales, ...(midScales && { midScales }) };

@@ -16,12 +16,20 @@ import type { PathLatents } from "./types.js";
 const SMALLEST_LATENT = 1e-20;
 
 /** The linear whose folded matrix, divided by `size`, the paths fit; in its stored form. Throws `input` beyond 16 bits' reach. */
-export function storedLinear(paths: readonly RawPath[], shape: AdmmShape, weights: Weights, size: number): FactoredLinear {
+export function storedLinear(
+  paths: readonly RawPath[],
+  shape: AdmmShape,
+  weights: Weights,
+  size: number,
+): FactoredLinear {
   const { rows, cols, rank } = shape;
   const folded = paths.map((path): FactoredPath => {
     const { outLatents, outScales, inScales, midScales } = path;
     const finite = [outScales, inScales, midScales ?? []].every((scales) => scales.every(Number.isFinite));
-    if (!finite) throw inputError("The factorisation ran out of the numbers' range; check the weight for absurd values.");
+    if (!finite)
+      throw inputError(
+        "The factorisation ran out of the numbers' range; check the weight for absurd values.",
+      );
     return {
       rank,
       envelope: 1,

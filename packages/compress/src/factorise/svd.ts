@@ -56,7 +56,9 @@ export async function truncatedSvd(
     for (let k = 0; k < rank; k++) rotation[i * rank + k] = vectors[k * width + i] as number;
   }
   const singular = Float32Array.from({ length: rank }, (_, k) => Math.sqrt(Math.max(0, values[k] as number)));
-  const finish = await programs.once(`svd finish ${width}`, shape, () => compileFinish(shape, width, programs.threads));
+  const finish = await programs.once(`svd finish ${width}`, shape, () =>
+    compileFinish(shape, width, programs.threads),
+  );
   const rotated = await finish.run({ basis, mixing, product: product as Float32Array, rotation });
   const floor = (singular[0] ?? 0) * NEGLIGIBLE;
   const kept = singular.map((value) => (value > floor ? value : 0));
@@ -68,7 +70,11 @@ export async function truncatedSvd(
 }
 
 /** `product` = W (basis mixing), or W^T in its place, and `gram` = product^T product. */
-function compileSide({ rows, cols, rank }: AdmmShape, transposed: boolean, threads: number): Promise<Program> {
+function compileSide(
+  { rows, cols, rank }: AdmmShape,
+  transposed: boolean,
+  threads: number,
+): Promise<Program> {
   const graph = new Graph();
   const weight = graph.input("weight", [rows, cols]);
   const basis = graph.input("basis", [transposed ? rows : cols, rank]);

@@ -89,7 +89,11 @@ function diagonalise(d: Float64Array, e: Float64Array, rows: Float64Array, n: nu
   for (let low = 0; low < n; low++) {
     for (let sweep = 0; ; sweep++) {
       let high = low;
-      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))) high++;
+      while (
+        high < n - 1 &&
+        Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))
+      )
+        high++;
       if (high === low) break;
       if (sweep === MAX_SWEEPS) {
         throw new SubbitError("internal", "An eigenvalue did not converge; the matrix is not finite.");
@@ -100,7 +104,14 @@ function diagonalise(d: Float64Array, e: Float64Array, rows: Float64Array, n: nu
 }
 
 /** One implicit QL sweep with Wilkinson's shift on the unreduced block low..high. */
-function sweepQl(d: Float64Array, e: Float64Array, rows: Float64Array, n: number, low: number, high: number): void {
+function sweepQl(
+  d: Float64Array,
+  e: Float64Array,
+  rows: Float64Array,
+  n: number,
+  low: number,
+  high: number,
+): void {
   const slope = (d[low + 1]! - d[low]!) / (2 * e[low]!);
   const root = Math.hypot(slope, 1);
   let g = d[high]! - d[low]! + e[low]! / (slope + (slope < 0 ? -root : root));

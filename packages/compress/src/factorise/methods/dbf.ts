@@ -5,7 +5,7 @@
 import { annealing } from "./annealing.js";
 
 export const dbf = annealing({
-  variant: { middle: "free", projections: 3, ridge: 0.03 },
+  variant: { middle: "free", projections: 3, ridge: 0.03, smallestRho: 0 },
   iterations: 260,
   rho: (t, total) => Math.min(1, t / Math.max(1, total - 3)) ** 3,
 });
