@@ -1,6 +1,8 @@
 /** The command tree. */
 import { Command } from "commander";
 import { addChat } from "./commands/chat.js";
+import { addCompress } from "./commands/compress.js";
+import { addDemo } from "./commands/demo.js";
 import { addEval } from "./commands/eval.js";
 import { addFactorise } from "./commands/factorise.js";
 import { addGenerate } from "./commands/generate.js";
@@ -35,11 +37,13 @@ export function createProgram(): Command {
         "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 bad input, 4 not enough memory or disk, 130 interrupted.\n",
     );
   addInspect(program);
+  addCompress(program);
   addFactorise(program);
   addEval(program);
   addLogits(program);
   addGenerate(program);
   addChat(program);
   addTokenize(program);
+  addDemo(program);
   return program;
 }

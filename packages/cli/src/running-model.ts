@@ -1,5 +1,5 @@
 /** A model loaded to talk to: weights in the runtime's memory, tokenizer at hand. */
-import { openTokenizer, type Tokenizer } from "@subbit/core";
+import { inputError, openTokenizer, type Tokenizer } from "@subbit/core";
 import { loadModel, type RuntimeModel } from "@subbit/runtime";
 import type { Context } from "./context.js";
 import { withModel } from "./open-source.js";
@@ -8,7 +8,8 @@ import { shippedModels } from "./sources.js";
 export interface RunningModel {
   readonly source: string;
   readonly runtime: RuntimeModel;
-  readonly tokenizer: Tokenizer;
+  /** Throws `input` where the source has none. */
+  readonly tokenizer: () => Tokenizer;
 }
 
 /** Shipped models that answer when no source is given, best first. */
@@ -29,12 +30,23 @@ export async function withRunningModel<R>(
 ): Promise<R> {
   const { signal, onProgress } = context;
   const { runtime, tokenizer } = await withModel(context, source, async (model) => {
-    const found = await openTokenizer(model.checkpoint);
+    // Ids can be continued without a tokenizer.
+    const bare = (await model.checkpoint.readText("tokenizer.json")) === undefined;
+    const found = bare ? undefined : await openTokenizer(model.checkpoint);
     return { runtime: await loadModel(model, found, { threads, signal, onProgress }), tokenizer: found };
   });
   context.endProgress();
   try {
-    return await body({ source, runtime, tokenizer });
+    return await body({
+      source,
+      runtime,
+      tokenizer: () => {
+        if (tokenizer !== undefined) return tokenizer;
+        throw inputError(
+          `${source} has no tokenizer.json, which is needed to read text; add it, or give ids.`,
+        );
+      },
+    });
   } finally {
     await runtime.dispose();
   }

@@ -40,7 +40,7 @@ interface Turn {
 function chat(context: Context, source: string | undefined, options: ChatOptions): Promise<CommandResult> {
   const name = source ?? defaultSource();
   return withRunningModel(context, name, options.threads, async ({ runtime, tokenizer }) => {
-    const conversation = createConversation(tokenizer, {
+    const conversation = createConversation(tokenizer(), {
       maxPositions: runtime.contextTokens,
       maxTokens: options.maxTokens,
       system: options.system,

@@ -64,7 +64,7 @@ async function generate(
     source ?? defaultSource(),
     options.threads,
     async ({ runtime, tokenizer, source: name }) => {
-      const ids = given ?? encodePrompt(tokenizer, prompt ?? "", options.chat === true, name);
+      const ids = given ?? encodePrompt(tokenizer(), prompt ?? "", options.chat === true, name);
       if (ids.length === 0) throw new SubbitError("usage", "The prompt has no tokens; give at least one.");
       if (!options.chat && prompt !== undefined) context.stream(prompt);
       const settings = { ...generateOptions(options), ignoreEos: options.ignoreEos === true };

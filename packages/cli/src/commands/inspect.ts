@@ -56,7 +56,7 @@ function describe(report: ModelReport, all: boolean): string {
     ["parameters", formatCount(report.parameters)],
     ["linears", `${toPrecision(report.bpw, 4)} bits per weight, all stored bytes counted${paper}`],
     ["weight file", formatBytes(report.fileBytes)],
-    ...Object.entries(bytes)
+    ...Object.entries<number>({ ...bytes })
       .filter(([, part]) => part > 0)
       .map(([name, part]) => [`  ${name}`, share(part)]),
   ];

@@ -1,11 +1,11 @@
 /** Colours and weights for people, absent wherever they would be noise: no terminal, or NO_COLOR set (no-color.org). */
 
 export interface Style {
-  bold(text: string): string;
-  dim(text: string): string;
-  green(text: string): string;
-  red(text: string): string;
-  yellow(text: string): string;
+  readonly bold: (text: string) => string;
+  readonly dim: (text: string) => string;
+  readonly green: (text: string) => string;
+  readonly red: (text: string) => string;
+  readonly yellow: (text: string) => string;
 }
 
 export interface StyleTarget {

@@ -1,6 +1,6 @@
 /** The plan of a compression as a table: what every kind of linear becomes and what every byte of the file holds. */
 import type { Plan, PlanRow } from "@subbit/compress";
-import { formatBytes, formatCount, toPrecision } from "../output/format.js";
+import { formatBytes, toPrecision } from "../output/format.js";
 import { renderPairs, renderTable } from "../output/table.js";
 
 export function describePlan(plan: Plan): string {
@@ -22,7 +22,8 @@ export function describePlan(plan: Plan): string {
     ["method", `${plan.method}, started by ${plan.init}`],
     [
       "linears",
-      `${toPrecision(totals.bpw, 4)} bits per weight of ${formatCount(totals.compressedWeights)} compressed weights (${toPrecision(totals.paperBpw, 4)} by the paper's formula)`,
+      `${toPrecision(totals.compressedBpw, 4)} bits per weight where compressed (${toPrecision(totals.paperBpw, 4)} by the paper's formula), ` +
+        `${toPrecision(totals.bpw, 4)} over all`,
     ],
     ["embeddings", `${formatBytes(totals.embeddingBytes + totals.headBytes)} at ${plan.embedBits} bits`],
     [
