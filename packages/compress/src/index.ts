@@ -2,3 +2,5 @@ export * from "./options.js";
 export * from "./recipe.js";
 export * from "./plan/plan.js";
 export * from "./factorise/index.js";
+export { compress, DEFAULT_MEMORY_LIMIT, DEFAULT_SAMPLES, DEFAULT_SEQLEN } from "./compress.js";
+export { DEFAULT_BPW, planModel } from "./plan/plan-model.js";

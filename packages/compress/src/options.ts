@@ -94,6 +94,10 @@ export interface CompressOptions extends PlanOptions {
   seed?: number;
   /** Execution provider of the engine. @default "cpu" */
   device?: string;
+  /** sha256 of the teacher's weight file(s), for the manifest. @default a hash of config and all tensors */
+  teacherSha256?: string;
+  /** Side files that go into the folder as they are: tokenizer.json, tokenizer_config.json, generation_config.json ... */
+  sideTexts?: ReadonlyMap<string, string>;
   /** `subbit 0.1.0`; stands in the manifest. @default "subbit" */
   writtenBy?: string;
   onProgress?: OnProgress;

@@ -14,38 +14,47 @@ export interface LearningRates {
   readonly norms: number;
 }
 
-export interface BlockRecipe {
-  /** Passes over the calibration windows that tune the still dense weights before each group is factorised; 0 = none. */
-  readonly denseEpochs: number;
-  /** Fraction of each dense matrix's root mean square. */
-  readonly denseRate: number;
-  /** Passes with straight-through latents after the block is factorised; 0 = none. */
+/** What all training stages share. */
+export interface TrainingRecipe {
+  /** Passes over the calibration windows; 0 leaves the stage out. */
   readonly epochs: number;
   readonly rates: LearningRates;
   /** Windows a step. */
   readonly batch: number;
-}
-
-export interface DistilRecipe {
-  /** Passes over the calibration windows when no token budget is given. */
-  readonly epochs: number;
-  readonly rates: LearningRates;
-  /** Windows a step. */
-  readonly batch: number;
-  /** Share of the steps with a rising rate. */
+  /** Share of the steps with a rising rate; a half cosine to zero follows. */
   readonly warmup: number;
   readonly beta1: number;
   readonly beta2: number;
+}
+
+export interface BlockRecipe extends TrainingRecipe {
+  /** Calibration windows used, at most. */
+  readonly windows: number;
+  /** Passes that tune the still dense weights before each group is factorised. */
+  readonly denseEpochs: number;
+  /** Fraction of each dense matrix's mean magnitude. */
+  readonly denseRate: number;
+  /** Whether blocks are tuned before a full distillation too (always before one of scales only). */
+  readonly beforeFull: boolean;
+}
+
+export interface DistilRecipe extends TrainingRecipe {
   /** Slope k of the surrogate k (1 - tanh^2 (k x)) of the sign. */
   readonly surrogateWidth: number;
 }
 
 export interface Recipe {
+  readonly calibrate: {
+    /** Calibration windows that the moments are taken over, at most. */
+    readonly windows: number;
+  };
   readonly factorise: {
-    /** Outer ADMM iterations. */
-    readonly iterations: number;
+    /** Outer iterations. @default the method's own */
+    readonly iterations?: number;
     /** How far importance is drawn to its mean (NanoQuant's gamma). */
     readonly shrinkage: number;
+    /** Whether outputs are weighted by their gradients, beside inputs by their size. */
+    readonly outputImportance: boolean;
   };
   readonly blocks: BlockRecipe;
   /** Whole-model distillation of scales and norms. */
@@ -56,6 +65,7 @@ export interface Recipe {
 
 /** A partial recipe, group by group. */
 export interface RecipeOverrides {
+  readonly calibrate?: Partial<Recipe["calibrate"]>;
   readonly factorise?: Partial<Recipe["factorise"]>;
   readonly blocks?: Partial<BlockRecipe>;
   readonly scales?: Partial<DistilRecipe>;
@@ -63,13 +73,19 @@ export interface RecipeOverrides {
 }
 
 const DEFAULT: Recipe = {
-  factorise: { iterations: 200, shrinkage: 0.2 },
+  calibrate: { windows: 64 },
+  factorise: { shrinkage: 0.2, outputImportance: true },
   blocks: {
+    windows: 128,
     denseEpochs: 1,
     denseRate: 0.005,
+    beforeFull: false,
     epochs: 2,
     rates: { latents: 0.02, scales: 0.005, norms: 0.002 },
     batch: 4,
+    warmup: 0.05,
+    beta1: 0.9,
+    beta2: 0.99,
   },
   scales: {
     epochs: 3,
@@ -95,7 +111,7 @@ const PRESETS = {
   default: DEFAULT,
   demo: {
     ...DEFAULT,
-    factorise: { ...DEFAULT.factorise, iterations: 100 },
+    calibrate: { windows: 16 },
     full: { ...DEFAULT.full, epochs: 2 },
   },
 } satisfies Record<Preset, Recipe>;
@@ -104,6 +120,7 @@ const PRESETS = {
 export function recipeOf(preset: Preset, overrides: RecipeOverrides = {}): Recipe {
   const base: Recipe = PRESETS[preset];
   return {
+    calibrate: { ...base.calibrate, ...overrides.calibrate },
     factorise: { ...base.factorise, ...overrides.factorise },
     blocks: { ...base.blocks, ...overrides.blocks },
     scales: { ...base.scales, ...overrides.scales },

@@ -39,6 +39,8 @@ export interface DistilSnapshot {
   readonly step: number;
   /** Mean KL of each step so far. */
   readonly losses: readonly number[];
+  /** Mean KL of the sample before the first step. */
+  readonly lossBefore: number;
 }
 
 export interface DistilOptions extends CompileOptions {
@@ -56,7 +58,13 @@ export interface DistilOptions extends CompileOptions {
 export interface DistilResult {
   /** Mean KL of each step, in nats a token. */
   readonly losses: readonly number[];
+  /** Mean KL of the sample windows before and after. */
+  readonly lossBefore: number;
+  readonly lossAfter: number;
 }
+
+/** Windows of the sample that says whether training helped. */
+const SAMPLE = 8;
 
 /** Trains the student in place. Throws `interrupted`, after a snapshot, when the signal fires. */
 export async function distil(task: DistilTask, options: DistilOptions = {}): Promise<DistilResult> {
@@ -64,20 +72,22 @@ export async function distil(task: DistilTask, options: DistilOptions = {}): Pro
   const trainer = await ModelTrainer.create(task, compile);
   const losses = from ? [...from.losses] : [];
   try {
+    const lossBefore = from ? from.lossBefore : await trainer.sampleLoss();
     if (from) trainer.restore(from);
+    const state = (step: number): DistilSnapshot => ({ arrays: trainer.arrays(), step, losses, lossBefore });
     let saved = performance.now();
     for (let step = from?.step ?? 0; step < task.steps; step++) {
-      if (signal?.aborted && snapshot) await snapshot({ arrays: trainer.arrays(), step, losses });
+      if (signal?.aborted && snapshot) await snapshot(state(step));
       throwIfAborted(signal);
       const loss = await trainer.step(step);
       losses.push(loss);
       onStep?.(step, loss);
       if (snapshot && step + 1 < task.steps && performance.now() - saved > snapshotSeconds * 1000) {
-        await snapshot({ arrays: trainer.arrays(), step: step + 1, losses });
+        await snapshot(state(step + 1));
         saved = performance.now();
       }
     }
-    return { losses };
+    return { losses, lossBefore, lossAfter: await trainer.sampleLoss() };
   } finally {
     await trainer.dispose();
   }
@@ -123,27 +133,10 @@ class ModelTrainer {
 
   /** Mean KL of the batch, before the update. */
   async step(step: number): Promise<number> {
-    const { spec, student, teacher, teacherHidden, windows, recipe, steps, seed } = this.#task;
+    const { windows, recipe, steps, seed } = this.#task;
     const batch = Math.min(recipe.batch, windows.count);
-    const chosen = stepWindows(step, batch, windows.count, seed);
-    const ids = gatherWindows(windows, chosen);
     const shape = { batch, tokens: windows.seqlen };
-    const inputs: Float32Array[] = [embed(student.ends.embedding, spec.hiddenSize, ids)];
-    for (const [layer, block] of this.#blocks.entries()) {
-      const program = await this.#programs.get(block.forms, { ...shape, mode: "forward" });
-      inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer]! }))["out"]!);
-    }
-    const sharedHead = student.ends.head === teacher.head;
-    const result = await this.#head.run(
-      ids.length,
-      { ...endsFeeds(student.ends), ...endsFeeds(teacher, "teacher.", !sharedHead) },
-      {
-        hidden: inputs.pop()!,
-        teacherHidden: await teacherHidden.gather(chosen),
-        tokenWeights: new Float32Array(ids.length).fill(1 / ids.length),
-      },
-    );
-    const loss = result["tokenKl"]!.reduce((sum, kl) => sum + kl, 0) / ids.length;
+    const { inputs, result, loss } = await this.#forward(stepWindows(step, batch, windows.count, seed));
     if (!Number.isFinite(loss)) {
       throw new SubbitError("input", `The distillation diverged at step ${step} (loss ${loss}); ask for smaller rates.`);
     }
@@ -161,6 +154,38 @@ class ModelTrainer {
       await block.apply(gradients, factor, betas, this.#latentSteps);
     }
     return loss;
+  }
+
+  /** Mean KL of evenly spread windows. */
+  async sampleLoss(): Promise<number> {
+    const { count } = this.#task.windows;
+    const sample = Math.min(SAMPLE, count);
+    let sum = 0;
+    for (let i = 0; i < sample; i++) sum += (await this.#forward([Math.floor((i * count) / sample)])).loss;
+    return sum / sample;
+  }
+
+  /** Inputs of all blocks, the head's results and the mean KL of some windows. */
+  async #forward(chosen: readonly number[]): Promise<{ inputs: Float32Array[]; result: Results; loss: number }> {
+    const { spec, student, teacher, teacherHidden, windows } = this.#task;
+    const ids = gatherWindows(windows, chosen);
+    const shape = { batch: chosen.length, tokens: windows.seqlen };
+    const inputs: Float32Array[] = [embed(student.ends.embedding, spec.hiddenSize, ids)];
+    for (const [layer, block] of this.#blocks.entries()) {
+      const program = await this.#programs.get(block.forms, { ...shape, mode: "forward" });
+      inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer]! }))["out"]!);
+    }
+    const sharedHead = student.ends.head === teacher.head;
+    const result = await this.#head.run(
+      ids.length,
+      { ...endsFeeds(student.ends), ...endsFeeds(teacher, "teacher.", !sharedHead) },
+      {
+        hidden: inputs.pop()!,
+        teacherHidden: await teacherHidden.gather(chosen),
+        tokenWeights: new Float32Array(ids.length).fill(1 / ids.length),
+      },
+    );
+    return { inputs, result, loss: result["tokenKl"]!.reduce((sum, kl) => sum + kl, 0) / ids.length };
   }
 
   arrays(): Map<string, Float32Array> {

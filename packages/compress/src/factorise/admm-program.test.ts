@@ -50,7 +50,7 @@ describe.each(Object.entries(VARIANTS))("ADMM with %s", (_name, variant) => {
 });
 
 it("continues where a chunk ended", async () => {
-  const variant = VARIANTS["one projection, unit middle scale"]!;
+  const variant = VARIANTS["one projection, unit middle scale"];
   const [rows, cols, rank] = [12, 10, 3];
   const weight = normalVariates(rows * cols, { seed: 5 });
   const program = await compileAdmm({ rows, cols, rank }, variant, { threads: 1 });
@@ -67,7 +67,7 @@ function randomState(rows: number, cols: number, rank: number, variant: AdmmVari
     const signs = normalVariates(length * rank, { seed: 9, stream });
     const sizes = normalVariates(length, { seed: 10, stream }).map((value) => 0.5 + Math.abs(value));
     const norm = Math.hypot(...sizes);
-    const projected = signs.map((value, i) => Math.sign(value) * sizes[Math.floor(i / rank)]!);
+    const projected = signs.map((value, i) => Math.sign(value) * sizes[Math.floor(i / rank)]);
     return {
       [`${side}.projected`]: projected,
       [`${side}.dual`]: normalVariates(length * rank, { seed: 11, stream }),
@@ -80,7 +80,7 @@ function randomState(rows: number, cols: number, rank: number, variant: AdmmVari
 
 function twinOf(state: AdmmState, side: "out" | "in", length: number, rank: number): Twin {
   const a = matrix(state[`${side}.projected`], length, rank);
-  const norm = Math.hypot(...a.map((row) => row[0]!));
+  const norm = Math.hypot(...a.map((row) => row[0]));
   return {
     a,
     u: matrix(state[`${side}.dual`], length, rank),
@@ -98,12 +98,12 @@ function halfIteration(w: number[][], self: Twin, x: number[][], rho: number, va
       row.map((value, j) => value + (i === j ? weight + variant.ridge : 0)),
     );
     const right = product.map((row, i) =>
-      row.map((value, k) => value + weight * (self.a[i]![k]! - self.u[i]![k]!)),
+      row.map((value, k) => value + weight * (self.a[i][k] - self.u[i][k])),
     );
     const v = right.map((row) => solve(shifted, row));
-    const p = v.map((row, i) => row.map((value, k) => value + self.u[i]![k]!));
+    const p = v.map((row, i) => row.map((value, k) => value + self.u[i][k]));
     const { a, x: columns } = project(p, variant);
-    self.u = p.map((row, i) => row.map((value, k) => value - a[i]![k]!));
+    self.u = p.map((row, i) => row.map((value, k) => value - a[i][k]));
     self.a = a;
     self.x = columns;
   }
@@ -111,20 +111,20 @@ function halfIteration(w: number[][], self: Twin, x: number[][], rho: number, va
 
 function project(p: number[][], { middle }: AdmmVariant): { a: number[][]; x: number[][] } {
   const sizes = p.map((row) => row.map(Math.abs));
-  const rank = p[0]!.length;
+  const rank = p[0].length;
   let right = Array<number>(rank).fill(1);
   let left = sizes.map((row) => row.reduce((sum, value) => sum + value, 0) / rank);
   for (let step = 0; middle === "free" && step < POWER_STEPS; step++) {
-    left = sizes.map((row) => row.reduce((sum, value, k) => sum + value * right[k]!, 0));
+    left = sizes.map((row) => row.reduce((sum, value, k) => sum + value * right[k], 0));
     const norm = Math.hypot(...left);
     left = left.map((value) => value / norm);
-    right = right.map((_, k) => sizes.reduce((sum, row, i) => sum + row[k]! * left[i]!, 0));
+    right = right.map((_, k) => sizes.reduce((sum, row, i) => sum + row[k] * left[i], 0));
   }
   const norm = Math.hypot(...left);
   const sign = (value: number) => (value < 0 ? -1 : 1);
   return {
-    a: p.map((row, i) => row.map((value, k) => sign(value) * left[i]! * right[k]!)),
-    x: p.map((row, i) => row.map((value) => (sign(value) * left[i]!) / norm)),
+    a: p.map((row, i) => row.map((value, k) => sign(value) * left[i] * right[k])),
+    x: p.map((row, i) => row.map((value) => (sign(value) * left[i]) / norm)),
   };
 }
 
@@ -134,19 +134,19 @@ function solve(k: number[][], b: readonly number[]): number[] {
   const l = k.map((row) => row.slice());
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {
-      let sum = k[i]![j]!;
-      for (let q = 0; q < j; q++) sum -= l[i]![q]! * l[j]![q]!;
-      l[i]![j] = i === j ? Math.sqrt(sum) : sum / l[j]![j]!;
+      let sum = k[i][j];
+      for (let q = 0; q < j; q++) sum -= l[i][q] * l[j][q];
+      l[i][j] = i === j ? Math.sqrt(sum) : sum / l[j][j];
     }
   }
   const y = b.slice();
   for (let i = 0; i < n; i++) {
-    for (let q = 0; q < i; q++) y[i]! -= l[i]![q]! * y[q]!;
-    y[i]! /= l[i]![i]!;
+    for (let q = 0; q < i; q++) y[i] -= l[i][q] * y[q];
+    y[i] /= l[i][i];
   }
   for (let i = n - 1; i >= 0; i--) {
-    for (let q = i + 1; q < n; q++) y[i]! -= l[q]![i]! * y[q]!;
-    y[i]! /= l[i]![i]!;
+    for (let q = i + 1; q < n; q++) y[i] -= l[q][i] * y[q];
+    y[i] /= l[i][i];
   }
   return y;
 }
@@ -156,13 +156,13 @@ function matrix(values: Float32Array, rows: number, cols: number): number[][] {
 }
 
 function transpose(a: number[][]): number[][] {
-  return a[0]!.map((_, col) => a.map((row) => row[col]!));
+  return a[0].map((_, col) => a.map((row) => row[col]));
 }
 
 function multiply(a: number[][], b: number[][]): number[][] {
-  return a.map((row) => b[0]!.map((_, col) => row.reduce((sum, value, k) => sum + value * b[k]![col]!, 0)));
+  return a.map((row) => b[0].map((_, col) => row.reduce((sum, value, k) => sum + value * b[k][col], 0)));
 }
 
 function largestDifference(got: Float32Array, want: number[][]): number {
-  return want.flat().reduce((worst, value, i) => Math.max(worst, Math.abs(value - got[i]!)), 0);
+  return want.flat().reduce((worst, value, i) => Math.max(worst, Math.abs(value - got[i])), 0);
 }

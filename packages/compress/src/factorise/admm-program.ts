@@ -149,7 +149,7 @@ function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant): Graph
   };
   const final = unpack(ops.loop({ trips, carried: inputs, body }), variant);
   (["out", "in"] as const).forEach((side, i) => {
-    for (const field of fieldsOf(variant)) graph.output(`${side}.${field}`, (final[i] as Factor)[field]);
+    for (const field of fieldsOf(variant)) graph.output(`${side}.${field}`, final[i][field]);
   });
   return graph;
 }
@@ -180,8 +180,8 @@ interface Shift {
 function constantSteps(graph: Graph, variant: AdmmVariant): InverseStep[] {
   const coefficients = shiftCoefficients(1 + variant.ridge, variant);
   return Array.from({ length: inverseSteps(variant) }, (_, i) => ({
-    identity: graph.scalar(coefficients[2 * i] as number),
-    product: graph.scalar(coefficients[2 * i + 1] as number),
+    identity: graph.scalar(coefficients[2 * i]),
+    product: graph.scalar(coefficients[2 * i + 1]),
   }));
 }
 
@@ -215,16 +215,12 @@ function halfIteration(
 function invertShifted(gram: Value, shift: Shift, variant: AdmmVariant, identities: Identities): Value {
   const amount =
     typeof shift.rho === "number" ? shift.rho + variant.ridge : ops.add(shift.rho, variant.ridge);
-  return invert(
-    ops.add(gram, ops.mul(identities.of(gram.shape[0] as number), amount)),
-    shift.steps,
-    identities,
-  );
+  return invert(ops.add(gram, ops.mul(identities.of(gram.shape[0]), amount)), shift.steps, identities);
 }
 
 /** Pi(p), and what it leaves as the new dual. */
 function project(p: Value, { middle }: AdmmVariant): Factor {
-  const rank = p.shape[1] as number;
+  const rank = p.shape[1];
   const { graph } = p;
   const negative = ops.less(p, 0);
   const magnitudes = ops.abs(p);

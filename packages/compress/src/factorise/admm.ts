@@ -78,10 +78,10 @@ function startState(shape: AdmmShape, variant: AdmmVariant, seed: number, stream
 function rawPath(state: AdmmState, { rows, cols, rank }: AdmmShape, { middle }: AdmmVariant): RawPath {
   const latents = (side: "out" | "in"): Float32Array => {
     const dual = state[`${side}.dual`];
-    return state[`${side}.projected`].map((value, i) => value + (dual[i] as number));
+    return state[`${side}.projected`].map((value, i) => value + dual[i]);
   };
   const magnitudes = (values: Float32Array, length: number): Float32Array =>
-    Float32Array.from({ length }, (_, row) => Math.abs(values[row * rank] as number));
+    Float32Array.from({ length }, (_, row) => Math.abs(values[row * rank]));
   const left = middle === "unit" ? state["out.projected"] : state["out.columns"];
   const right = middle === "unit" ? state["in.projected"] : state["in.columns"];
   const outScales = magnitudes(left, rows);
@@ -90,11 +90,11 @@ function rawPath(state: AdmmState, { rows, cols, rank }: AdmmShape, { middle }: 
   if (middle === "unit") return raw;
   const row = largest(inScales);
   const midScales = Float32Array.from({ length: rank }, (_, k) =>
-    Math.abs((state["in.projected"][row * rank + k] as number) / (inScales[row] as number)),
+    Math.abs(state["in.projected"][row * rank + k] / inScales[row]),
   );
   return { ...raw, midScales };
 }
 
 function largest(values: Float32Array): number {
-  return values.reduce((best, value, i) => (value > (values[best] as number) ? i : best), 0);
+  return values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
 }

@@ -9,27 +9,27 @@ const RELATIVE_SHIFT = 1e-7;
  */
 export function orthonormaliser(gram: ArrayLike<number>, n: number): Float32Array {
   let trace = 0;
-  for (let i = 0; i < n; i++) trace += gram[i * n + i] as number;
+  for (let i = 0; i < n; i++) trace += gram[i * n + i];
   const shift = (RELATIVE_SHIFT * trace) / n || 1;
   // L with L L^T = G + shift I, then T = L^-T.
   const lower = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {
-      let sum = (gram[i * n + j] as number) + (i === j ? shift : 0);
-      for (let k = 0; k < j; k++) sum -= lower[i * n + k]! * lower[j * n + k]!;
-      lower[i * n + j] = i === j ? Math.sqrt(Math.max(sum, shift)) : sum / lower[j * n + j]!;
+      let sum = gram[i * n + j] + (i === j ? shift : 0);
+      for (let k = 0; k < j; k++) sum -= lower[i * n + k] * lower[j * n + k];
+      lower[i * n + j] = i === j ? Math.sqrt(Math.max(sum, shift)) : sum / lower[j * n + j];
     }
   }
   // Row j of T^T = L^-1 by forward substitution, kept as column j of T.
   const inverse = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
-    const pivot = 1 / lower[i * n + i]!;
+    const pivot = 1 / lower[i * n + i];
     const row = inverse.subarray(i * n, i * n + n);
     row[i] = pivot;
     for (let k = 0; k < i; k++) {
-      const factor = lower[i * n + k]! * pivot;
+      const factor = lower[i * n + k] * pivot;
       const above = inverse.subarray(k * n, k * n + k + 1);
-      for (let j = 0; j <= k; j++) row[j]! -= factor * above[j]!;
+      for (let j = 0; j <= k; j++) row[j] -= factor * above[j];
     }
   }
   const result = new Float32Array(n * n);

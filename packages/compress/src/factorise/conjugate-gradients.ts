@@ -15,19 +15,19 @@ export function conjugateGradients(
     const y = new Float64Array(n);
     for (let row = 0; row < n; row++) {
       let sum = 0;
-      for (let col = 0; col < n; col++) sum += (matrix[row * n + col] as number) * (x[col] as number);
+      for (let col = 0; col < n; col++) sum += matrix[row * n + col] * x[col];
       y[row] = sum;
     }
     return y;
   };
   const inverseDiagonal = Float64Array.from({ length: n }, (_, i) => {
-    const entry = matrix[i * n + i] as number;
+    const entry = matrix[i * n + i];
     return entry > 0 ? 1 / entry : 0;
   });
   const x = Float64Array.from(start);
   const applied = multiply(x);
-  const residual = Float64Array.from(right, (value, i) => value - (applied[i] as number));
-  let scaled = residual.map((value, i) => value * (inverseDiagonal[i] as number));
+  const residual = Float64Array.from(right, (value, i) => value - applied[i]);
+  let scaled = residual.map((value, i) => value * inverseDiagonal[i]);
   let direction = scaled.slice();
   let energy = dot(residual, scaled);
   const enough = tolerance * Math.sqrt(dot(Float64Array.from(right), Float64Array.from(right)));
@@ -37,12 +37,12 @@ export function conjugateGradients(
     if (!(curvature > 0)) break;
     const length = energy / curvature;
     for (let i = 0; i < n; i++) {
-      x[i]! += length * (direction[i] as number);
-      residual[i]! -= length * (image[i] as number);
+      x[i] += length * direction[i];
+      residual[i] -= length * image[i];
     }
-    scaled = residual.map((value, i) => value * (inverseDiagonal[i] as number));
+    scaled = residual.map((value, i) => value * inverseDiagonal[i]);
     const next = dot(residual, scaled);
-    direction = scaled.map((value, i) => value + (next / energy) * (direction[i] as number));
+    direction = scaled.map((value, i) => value + (next / energy) * direction[i]);
     energy = next;
   }
   return Float32Array.from(x);
@@ -50,6 +50,6 @@ export function conjugateGradients(
 
 function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
 }

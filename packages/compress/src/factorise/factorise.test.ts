@@ -31,15 +31,15 @@ function planted(rows: number, cols: number, rank: number): Float32Array {
   return Float32Array.from({ length: rows * cols }, (_, at) => {
     const [row, col] = [Math.floor(at / cols), at % cols];
     let sum = 0;
-    for (let k = 0; k < rank; k++) sum += left[row * rank + k]! * right[k * cols + col]!;
-    return a[row]! * b[col]! * sum;
+    for (let k = 0; k < rank; k++) sum += left[row * rank + k] * right[k * cols + col];
+    return a[row] * b[col] * sum;
   });
 }
 
 function relativeError(weight: Float32Array, made: Float32Array): number {
   let [lost, whole] = [0, 0];
   weight.forEach((value, i) => {
-    lost += (value - made[i]!) ** 2;
+    lost += (value - made[i]) ** 2;
     whole += value ** 2;
   });
   return Math.sqrt(lost / whole);
@@ -69,7 +69,7 @@ describe("factorise", () => {
     expect(found.weightedRelError).toBeCloseTo(found.relError, 9);
     expect(found.latents.length).toBe(found.linear.paths.length);
     found.linear.paths.forEach(({ outSigns, inSigns, rank, envelope, midIn }, p) => {
-      const { outLatents, inLatents } = found.latents[p]!;
+      const { outLatents, inLatents } = found.latents[p];
       expect(packSigns(outLatents, rows, rank)).toEqual(outSigns);
       expect(packSigns(inLatents, rank, cols)).toEqual(inSigns);
       expect(envelope).toBe(1);
@@ -98,7 +98,7 @@ describe("factorise", () => {
       );
     }
     expect(errors).toEqual([...errors].sort((a, b) => b - a));
-    expect(errors[2]!).toBeLessThan(errors[0]! - 0.05);
+    expect(errors[2]).toBeLessThan(errors[0] - 0.05);
   });
 
   it("beats the published schedules on a slice of a real matrix at equal stored bits", async () => {
@@ -170,7 +170,7 @@ describe("importance", () => {
 
   it("folds in exactly: factorising the scaled matrix is the same", async () => {
     const roots = { o: importance.output.map(Math.sqrt), i: importance.input.map(Math.sqrt) };
-    const scaled = weight.map((value, at) => value * roots.o[Math.floor(at / cols)]! * roots.i[at % cols]!);
+    const scaled = weight.map((value, at) => value * roots.o[Math.floor(at / cols)] * roots.i[at % cols]);
     const options = { method: "auto", rank: 10, iterations: 40 } as const;
     const folded = await factoriser.factorise(weight, rows, cols, { ...options, importance });
     const plain = await factoriser.factorise(scaled, rows, cols, options);
@@ -180,7 +180,7 @@ describe("importance", () => {
   async function weightedError(target: Float32Array, made: Float32Array): Promise<number> {
     const weigh = (matrix: Float32Array) =>
       matrix.map(
-        (v, at) => v * Math.sqrt(importance.output[Math.floor(at / cols)]! * importance.input[at % cols]!),
+        (v, at) => v * Math.sqrt(importance.output[Math.floor(at / cols)] * importance.input[at % cols]),
       );
     return relativeError(weigh(target), weigh(made));
   }
@@ -220,7 +220,7 @@ describe("unusual matrices", () => {
     });
     expect(relError).toBeLessThan(0.75);
     // An SVD has no more triplets.
-    expect(linear.paths[0]!.rank).toBe(method === "littlebit" ? 10 : 24);
+    expect(linear.paths[0].rank).toBe(method === "littlebit" ? 10 : 24);
   });
 
   it.each([1e-6, 1e4])("takes weights of size %d", async (size) => {

@@ -125,7 +125,7 @@ export class Factoriser {
     const program = await this.#programs.residual(shape);
     const left = scaledSigns(path.outLatents, path.outScales, shape.rows, path.midScales);
     const right = scaledSigns(path.inLatents, path.inScales, shape.cols);
-    return (await program.run({ weight, left, right })).residual as Float32Array;
+    return (await program.run({ weight, left, right })).residual;
   }
 
   async #errors(

@@ -59,10 +59,10 @@ function weightsOf(
 export function scaleMatrix(matrix: Float32Array, { rows, cols }: Weights, factor = 1): Float32Array {
   const scaled = new Float32Array(matrix.length);
   for (let row = 0; row < rows.length; row++) {
-    const weight = (rows[row] as number) * factor;
+    const weight = rows[row] * factor;
     const from = row * cols.length;
     for (let col = 0; col < cols.length; col++) {
-      scaled[from + col] = (matrix[from + col] as number) * weight * (cols[col] as number);
+      scaled[from + col] = matrix[from + col] * weight * cols[col];
     }
   }
   return scaled;

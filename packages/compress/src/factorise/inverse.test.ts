@@ -12,14 +12,14 @@ function shiftedGram(size: number, length: number, shift: number, seed: number):
   const gram = new Float32Array(size * size);
   const norms = Array.from({ length: size }, (_, k) => {
     let sum = 0;
-    for (let i = 0; i < length; i++) sum += x[i * size + k]! ** 2;
+    for (let i = 0; i < length; i++) sum += x[i * size + k] ** 2;
     return Math.sqrt(sum);
   });
   for (let a = 0; a < size; a++) {
     for (let b = 0; b < size; b++) {
       let sum = 0;
-      for (let i = 0; i < length; i++) sum += x[i * size + a]! * x[i * size + b]!;
-      gram[a * size + b] = sum / (norms[a]! * norms[b]!) + (a === b ? shift : 0);
+      for (let i = 0; i < length; i++) sum += x[i * size + a] * x[i * size + b];
+      gram[a * size + b] = sum / (norms[a] * norms[b]) + (a === b ? shift : 0);
     }
   }
   return gram;
@@ -32,14 +32,14 @@ async function inverseOf(matrix: Float32Array, size: number, shift: number): Pro
   const graph = new Graph();
   const input = graph.input("matrix", [size, size]);
   const scalars = Array.from({ length: steps }, (_, i) => ({
-    identity: graph.scalar(coefficients[2 * i]!),
-    product: graph.scalar(coefficients[2 * i + 1]!),
+    identity: graph.scalar(coefficients[2 * i]),
+    product: graph.scalar(coefficients[2 * i + 1]),
   }));
   graph.output("inverse", invert(input, scalars, new Identities(graph)));
   const program = await compile(graph);
   const { inverse } = await program.run({ matrix });
   await program.dispose();
-  return inverse as Float32Array;
+  return inverse;
 }
 
 describe("invert", () => {
@@ -56,7 +56,7 @@ describe("invert", () => {
     for (let i = 0; i < size; i++) {
       for (let j = 0; j < size; j++) {
         let sum = 0;
-        for (let k = 0; k < size; k++) sum += matrix[i * size + k]! * inverse[k * size + j]!;
+        for (let k = 0; k < size; k++) sum += matrix[i * size + k] * inverse[k * size + j];
         worst = Math.max(worst, Math.abs(sum - (i === j ? 1 : 0)));
       }
     }

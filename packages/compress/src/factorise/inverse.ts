@@ -6,7 +6,8 @@
  * stretches the small eigenvalues by up to 4 a step instead of 2 (the idea of Chen and Chow, 2014, for the sign function).
  * Nothing is carried from call to call, so no history can make it diverge.
  */
-import { Graph, ops, type Value } from "@subbit/engine";
+import type { Graph } from "@subbit/engine";
+import { ops, type Value } from "@subbit/engine";
 
 /** Largest leaf: where the products of one more halving cost more calls than they save multiplications (measured). */
 export const LEAF = 72;
@@ -81,17 +82,17 @@ export function invert(k: Value, steps: readonly InverseStep[], identities: Iden
     return known;
   };
   const leaf = (block: Value): Value => {
-    const identity = starts(block.shape[0] as number);
+    const identity = starts(block.shape[0]);
     let inverse: Value | undefined;
     steps.forEach(({ product }, step) => {
       const applied = ops.mul(inverse ? ops.matmul(block, inverse) : block, product);
-      const factor = ops.sub(identity[step] as Value, applied);
+      const factor = ops.sub(identity[step], applied);
       inverse = inverse ? ops.matmul(inverse, factor) : factor;
     });
     return inverse as Value;
   };
   const recurse = (block: Value): Value => {
-    const size = block.shape[0] as number;
+    const size = block.shape[0];
     if (size <= LEAF) return leaf(block);
     const half = size >> 1;
     const top = ops.slice(block, 0, 0, half);

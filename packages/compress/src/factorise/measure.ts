@@ -14,15 +14,13 @@ export async function measure(
   let left = weight;
   for (const { outSigns, inSigns, outScales, inScales, midIn, rank } of linear.paths) {
     const out = unpackSigns(outSigns);
-    for (let i = 0; i < out.length; i++)
-      out[i]! *= (outScales[Math.floor(i / rank)] as number) * (midIn?.[i % rank] ?? 1);
+    for (let i = 0; i < out.length; i++) out[i] *= outScales[Math.floor(i / rank)] * (midIn?.[i % rank] ?? 1);
     const signs = unpackSigns(inSigns);
     const into = new Float32Array(signs.length);
     for (let k = 0; k < rank; k++) {
-      for (let col = 0; col < cols; col++)
-        into[col * rank + k] = (signs[k * cols + col] as number) * (inScales[col] as number);
+      for (let col = 0; col < cols; col++) into[col * rank + k] = signs[k * cols + col] * inScales[col];
     }
-    left = (await residual.run({ weight: left, left: out, right: into })).residual as Float32Array;
+    left = (await residual.run({ weight: left, left: out, right: into })).residual;
   }
   const ones = { rows: new Float32Array(rows).fill(1), cols: new Float32Array(cols).fill(1) };
   const moments = { rows: importance?.output ?? ones.rows, cols: importance?.input ?? ones.cols };
@@ -43,9 +41,9 @@ function ratio(
     let wholeHere = 0;
     for (let col = 0; col < cols; col++) {
       const at = row * cols + col;
-      const factor = moments.cols[col] as number;
-      lostHere += factor * (error[at] as number) ** 2;
-      wholeHere += factor * (weight[at] as number) ** 2;
+      const factor = moments.cols[col];
+      lostHere += factor * error[at] ** 2;
+      wholeHere += factor * weight[at] ** 2;
     }
     lost += moment * lostHere;
     whole += moment * wholeHere;

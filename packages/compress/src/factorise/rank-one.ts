@@ -20,7 +20,7 @@ export function rankOneOfMagnitudes(matrix: Float32Array, rows: number, cols: nu
     left = new Float64Array(rows);
     for (let row = 0; row < rows; row++) {
       let sum = 0;
-      for (let col = 0; col < cols; col++) sum += Math.abs(matrix[row * cols + col]!) * right[col]!;
+      for (let col = 0; col < cols; col++) sum += Math.abs(matrix[row * cols + col]) * right[col];
       left[row] = sum;
     }
     const size = norm(left);
@@ -28,8 +28,8 @@ export function rankOneOfMagnitudes(matrix: Float32Array, rows: number, cols: nu
     left = left.map((value) => value / size);
     right = new Float64Array(cols);
     for (let row = 0; row < rows; row++) {
-      const factor = left[row]!;
-      for (let col = 0; col < cols; col++) right[col]! += factor * Math.abs(matrix[row * cols + col]!);
+      const factor = left[row];
+      for (let col = 0; col < cols; col++) right[col] += factor * Math.abs(matrix[row * cols + col]);
     }
     const reached = norm(right);
     if (reached - before <= TOLERANCE * reached) break;

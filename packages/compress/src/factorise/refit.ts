@@ -27,12 +27,7 @@ export async function refit(weight: Float32Array, path: RawPath, programs: Refit
       const left = scaledSigns(path.outLatents, outScales, rows);
       const right = scaledSigns(path.inLatents, inScales, cols);
       const { matrix, vector } = await programs.middle.run({ weight, left, right });
-      midScales = conjugateGradients(
-        matrix as Float32Array,
-        vector as Float32Array,
-        midScales,
-        MIDDLE_TOLERANCE,
-      );
+      midScales = conjugateGradients(matrix, vector, midScales, MIDDLE_TOLERANCE);
     }
     const right = scaledSigns(path.inLatents, inScales, cols, midScales);
     const byRow = await programs.dots.run({
@@ -40,13 +35,13 @@ export async function refit(weight: Float32Array, path: RawPath, programs: Refit
       left: scaledSigns(path.outLatents, outScales, rows),
       right,
     });
-    outScales = rescaled(outScales, byRow.rowDots as Float32Array, byRow.rowSquares as Float32Array);
+    outScales = rescaled(outScales, byRow.rowDots, byRow.rowSquares);
     const byCol = await programs.dots.run({
       weight,
       left: scaledSigns(path.outLatents, outScales, rows),
       right,
     });
-    inScales = rescaled(inScales, byCol.colDots as Float32Array, byCol.colSquares as Float32Array);
+    inScales = rescaled(inScales, byCol.colDots, byCol.colSquares);
   }
   return { ...path, outScales, inScales, ...(midScales && { midScales }) };
 }
@@ -61,11 +56,11 @@ export function scaledSigns(
   const rank = latents.length / length;
   const values = new Float32Array(latents.length);
   for (let row = 0; row < length; row++) {
-    const scale = scales[row] as number;
+    const scale = scales[row];
     for (let k = 0; k < rank; k++) {
       const at = row * rank + k;
-      const size = mid ? scale * (mid[k] as number) : scale;
-      values[at] = (latents[at] as number) < 0 ? -size : size;
+      const size = mid ? scale * mid[k] : scale;
+      values[at] = latents[at] < 0 ? -size : size;
     }
   }
   return values;
@@ -74,7 +69,7 @@ export function scaledSigns(
 /** Each scale times <W, Y> / <Y, Y> over its row; one whose row of Y is zero stays. */
 function rescaled(scales: Float32Array, dots: Float32Array, squares: Float32Array): Float32Array {
   return scales.map((scale, i) => {
-    const square = squares[i] as number;
-    return square > 0 ? scale * ((dots[i] as number) / square) : scale;
+    const square = squares[i];
+    return square > 0 ? scale * (dots[i] / square) : scale;
   });
 }

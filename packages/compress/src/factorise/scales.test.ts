@@ -15,7 +15,7 @@ describe("rankOneOfMagnitudes", () => {
     const { left, right } = rankOneOfMagnitudes(values, rows, cols);
     const oracle = new SVD(Matrix.abs(Matrix.from1DArray(rows, cols, values)), { autoTranspose: true });
     expect(Math.hypot(...left)).toBeCloseTo(1, 10);
-    expect(Math.hypot(...right)).toBeCloseTo(oracle.diagonal[0]!, 6);
+    expect(Math.hypot(...right)).toBeCloseTo(oracle.diagonal[0], 6);
     left.forEach((value, i) => expect(value).toBeCloseTo(Math.abs(oracle.leftSingularVectors.get(i, 0)), 4));
   });
 
@@ -34,7 +34,7 @@ describe("conjugateGradients", () => {
     const got = conjugateGradients(Float32Array.from(k.to1DArray()), b, new Float32Array(n), 1e-7);
     const want = solve(k, Matrix.columnVector(b)).to1DArray();
     // Relative residual 1e-7 times the condition number of some hundreds.
-    want.forEach((value, i) => expect(Math.abs(got[i]! - value)).toBeLessThan(1e-4));
+    want.forEach((value, i) => expect(Math.abs(got[i] - value)).toBeLessThan(1e-4));
   });
 
   it("leaves an unknown without an equation where it started", () => {

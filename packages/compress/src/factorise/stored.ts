@@ -35,8 +35,8 @@ export function storedLinear(
       envelope: 1,
       outSigns: packSigns(outLatents, rows, rank),
       inSigns: packSigns(transposed(path.inLatents, cols, rank), rank, cols),
-      outScales: outScales.map((scale, row) => scale / (weights.rows[row] as number)),
-      inScales: inScales.map((scale, col) => (scale * size) / (weights.cols[col] as number)),
+      outScales: outScales.map((scale, row) => scale / weights.rows[row]),
+      inScales: inScales.map((scale, col) => (scale * size) / weights.cols[col]),
       ...(midScales && { midIn: midScales }),
     };
   });
@@ -46,7 +46,7 @@ export function storedLinear(
 /** Sizes of the latents with the signs that are stored (the stored form moves signs between the factors of a path). */
 export function alignLatents(paths: readonly RawPath[], linear: FactoredLinear): PathLatents[] {
   return paths.map((path, p) => {
-    const { outSigns, inSigns, rank } = linear.paths[p] as FactoredPath;
+    const { outSigns, inSigns, rank } = linear.paths[p];
     return {
       outLatents: signed(path.outLatents, unpackSigns(outSigns)),
       inLatents: signed(transposed(path.inLatents, linear.cols, rank), unpackSigns(inSigns)),
@@ -66,14 +66,14 @@ export function zeroPath({ rows, cols, rank }: AdmmShape, midScale: boolean): Ra
 }
 
 function signed(sizes: Float32Array, signs: Float32Array): Float32Array {
-  return sizes.map((value, i) => Math.max(Math.abs(value), SMALLEST_LATENT) * (signs[i] as number));
+  return sizes.map((value, i) => Math.max(Math.abs(value), SMALLEST_LATENT) * signs[i]);
 }
 
 /** [rows, cols] -> [cols, rows] */
 function transposed(values: Float32Array, rows: number, cols: number): Float32Array {
   const result = new Float32Array(values.length);
   for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) result[col * rows + row] = values[row * cols + col] as number;
+    for (let col = 0; col < cols; col++) result[col * rows + row] = values[row * cols + col];
   }
   return result;
 }

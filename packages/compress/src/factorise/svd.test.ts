@@ -11,11 +11,11 @@ afterAll(() => programs.dispose());
 describe("symmetricEigen", () => {
   it.each([1, 2, 3, 17, 60])("agrees with ml-matrix on a random matrix of order %i", (n) => {
     const x = normalVariates(n * n, { seed: n });
-    const a = Float64Array.from({ length: n * n }, (_, at) => x[at]! + x[(at % n) * n + Math.floor(at / n)]!);
+    const a = Float64Array.from({ length: n * n }, (_, at) => x[at] + x[(at % n) * n + Math.floor(at / n)]);
     const { values, vectors } = symmetricEigen(a, n);
     const oracle = new EigenvalueDecomposition(Matrix.from1DArray(n, n, a), { assumeSymmetric: true });
     const want = oracle.realEigenvalues.sort((p, q) => q - p);
-    values.forEach((value, i) => expect(value).toBeCloseTo(want[i]!, 9));
+    values.forEach((value, i) => expect(value).toBeCloseTo(want[i], 9));
     const v = Matrix.from1DArray(n, n, vectors);
     const rebuilt = v
       .transpose()
@@ -43,7 +43,7 @@ describe("truncatedSvd", () => {
       autoTranspose: true,
     });
     // A random matrix has no gaps in its spectrum: values converge well before vectors do.
-    found.values.forEach((value, k) => expect(value / oracle.diagonal[k]!).toBeGreaterThan(0.99));
+    found.values.forEach((value, k) => expect(value / oracle.diagonal[k]).toBeGreaterThan(0.99));
     const u = Matrix.from1DArray(rows, rank, found.left);
     const v = Matrix.from1DArray(cols, rank, found.right);
     expect(Matrix.sub(u.transpose().mmul(u), Matrix.eye(rank)).norm()).toBeLessThan(1e-3);
@@ -60,11 +60,11 @@ describe("truncatedSvd", () => {
     const b = normalVariates(cols, { seed: 2 });
     const weight = Float32Array.from(
       { length: rows * cols },
-      (_, at) => a[Math.floor(at / cols)]! * b[at % cols]!,
+      (_, at) => a[Math.floor(at / cols)] * b[at % cols],
     );
     const { values, left, right } = await truncatedSvd(weight, { rows, cols, rank: 4 }, programs, 0);
     expect(values[0]).toBeCloseTo(Math.hypot(...a) * Math.hypot(...b), 3);
-    expect(values[1]! / values[0]!).toBeLessThan(1e-3);
+    expect(values[1] / values[0]).toBeLessThan(1e-3);
     expect([...left, ...right].every(Number.isFinite)).toBe(true);
   });
 });

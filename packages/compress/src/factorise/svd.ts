@@ -44,29 +44,29 @@ export async function truncatedSvd(
   for (let round = 0; round < POWER_ROUNDS; round++) {
     for (const program of [forward, backward]) {
       const made = await program.run({ weight, basis, mixing });
-      basis = made.product as Float32Array;
-      mixing = orthonormaliser(made.gram as Float32Array, width);
+      basis = made.product;
+      mixing = orthonormaliser(made.gram, width);
     }
   }
   // V = basis mixing has orthonormal columns; with W V = U S E^T, the triplets of W are U, S and V E.
   const { product, gram } = (await forward.run({ weight, basis, mixing })) as Record<string, Float32Array>;
-  const { values, vectors } = symmetricEigen(gram as Float32Array, width);
+  const { values, vectors } = symmetricEigen(gram, width);
   const rotation = new Float32Array(width * rank);
   for (let i = 0; i < width; i++) {
-    for (let k = 0; k < rank; k++) rotation[i * rank + k] = vectors[k * width + i] as number;
+    for (let k = 0; k < rank; k++) rotation[i * rank + k] = vectors[k * width + i];
   }
-  const singular = Float32Array.from({ length: rank }, (_, k) => Math.sqrt(Math.max(0, values[k] as number)));
+  const singular = Float32Array.from({ length: rank }, (_, k) => Math.sqrt(Math.max(0, values[k])));
   const finish = await programs.once(`svd finish ${width}`, shape, () =>
     compileFinish(shape, width, programs.threads),
   );
-  const rotated = await finish.run({ basis, mixing, product: product as Float32Array, rotation });
+  const rotated = await finish.run({ basis, mixing, product: product, rotation });
   const floor = (singular[0] ?? 0) * NEGLIGIBLE;
   const kept = singular.map((value) => (value > floor ? value : 0));
-  const left = (rotated.left as Float32Array).map((value, i) => {
-    const size = kept[i % rank] as number;
+  const left = rotated.left.map((value, i) => {
+    const size = kept[i % rank];
     return size > 0 ? value / size : 0;
   });
-  return { values: kept, left, right: rotated.right as Float32Array };
+  return { values: kept, left, right: rotated.right };
 }
 
 /** `product` = W (basis mixing), or W^T in its place, and `gram` = product^T product. */

@@ -71,7 +71,9 @@ function factoredRow(
     );
   }
   const isKv = site.role === "k" || site.role === "v";
-  const rank = isKv ? Math.max(1, Math.round(fitting * options.kvFactor)) : fitting;
+  const wanted = isKv ? Math.max(1, Math.round(fitting * options.kvFactor)) : fitting;
+  // Dual-SVID takes its signs from singular vectors, of which there are no more than the smaller dimension.
+  const rank = method === "littlebit" ? Math.min(wanted, rows, cols) : wanted;
   const { total } = bitsOfRank({ rows, cols, rank, paths, envelope: 1, midScale, scaleBits: 16 });
   return {
     site,

@@ -38,7 +38,7 @@ export function fileLayout(
     bytes[plan.part] += plan.shape.reduce((size, n) => size * n, PLAIN_DTYPE_BYTES[dtype]);
     return { name: plan.name, dtype, shape: plan.shape };
   });
-  const header = encodeSafetensorsHeader(inFileOrder(declared)).length;
+  const header = encodeSafetensorsHeader(inFileOrder(declared), { metadata: { format: "pt" } }).length;
   return { bytes, fileBytes: Object.values(bytes).reduce((sum, part) => sum + part, header) };
 }
 

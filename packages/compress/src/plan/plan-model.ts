@@ -1,6 +1,7 @@
 /** `planModel`: from a model and a budget to a plan, before anything is read or computed. */
 import { inputError, type Model, type ModelSpec, SubbitError } from "@subbit/core";
-import type { EmbedBits, Init, Method, PlanOptions } from "../options.js";
+import type { EmbedBits, Method, PlanOptions } from "../options.js";
+import { METHODS } from "./methods.js";
 import { type BudgetOptions, type MethodShape, planRows, smallestModelBpw } from "./budget.js";
 import { fileLayout } from "./file-layout.js";
 import type { Plan, PlanRow, PlanTotals } from "./plan.js";
@@ -11,12 +12,6 @@ export const DEFAULT_BPW = 0.8;
 const BISECTIONS = 48;
 /** Above it a factored linear is no longer smaller than the dense f16 one. */
 const LARGEST_BPW = 16;
-
-const METHODS = {
-  dbf: { init: "admm", paths: 1, midScale: true },
-  nanoquant: { init: "admm", paths: 1, midScale: false },
-  littlebit: { init: "dual-svid", paths: 2, midScale: true },
-} as const satisfies Record<Method, { init: Init; paths: number; midScale: boolean }>;
 
 /** The best measured method at every size tried (docs/compress.md): one path with a middle scale, from ADMM. */
 const AUTO_METHOD: Method = "dbf";
@@ -35,6 +30,10 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
   const method = options.method === undefined || options.method === "auto" ? AUTO_METHOD : options.method;
   const defaults = METHODS[method];
   const shape = { method, paths: options.paths ?? defaults.paths, midScale: defaults.midScale };
+  const init = options.init ?? defaults.init;
+  if (init === "dual-svid" && !shape.midScale) {
+    throw new SubbitError("usage", `Method ${method} has no middle scale, so it cannot start by dual-svid; use admm.`);
+  }
   const budget = checkedBudget(spec, options);
   const at = (bpw: number) => {
     const rows = planRows(spec, shape, bpw, budget);
@@ -45,7 +44,7 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
   if (!(targetBpw > 0 && targetBpw <= LARGEST_BPW)) {
     throw new SubbitError("usage", `${targetBpw} bits per weight were asked for; give a number above 0, at most 16.`);
   }
-  return { method, init: options.init ?? defaults.init, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
+  return { method, init, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
 }
 
 function checkedBudget(spec: ModelSpec, options: PlanOptions): BudgetOptions {

@@ -16,7 +16,7 @@ export const littlebit: Method = {
     const { rows, cols, rank } = shape;
     const { values, left, right } = await truncatedSvd(weight, shape, programs, seed);
     const shared = (factor: Float32Array): Float32Array =>
-      factor.map((value, i) => value * Math.sqrt(values[i % rank] as number));
+      factor.map((value, i) => value * Math.sqrt(values[i % rank]));
     const outLatents = shared(left);
     const inLatents = shared(right);
     const out = rankOneOfMagnitudes(outLatents, rows, rank);
@@ -27,7 +27,7 @@ export const littlebit: Method = {
       inLatents,
       outScales: Float32Array.from(out.left),
       inScales: Float32Array.from(into.left),
-      midScales: Float32Array.from(out.right, (value, k) => value * (into.right[k] as number)),
+      midScales: Float32Array.from(out.right, (value, k) => value * into.right[k]),
     };
   },
 };

@@ -1,0 +1,67 @@
+/** The model card, README.md: what the folder holds, what it cost, and how it was made, in exact figures. */
+import type { Plan } from "../plan/plan.js";
+
+export interface CardFacts {
+  /** What the teacher was called. */
+  readonly teacher: string;
+  readonly teacherSha256: string;
+  readonly plan: Plan;
+  readonly writtenBy: string;
+  readonly recipe: Record<string, unknown>;
+  readonly fileBytes: number;
+  readonly quality?: Record<string, unknown>;
+}
+
+/** Same facts, same text: nothing in it depends on when or how fast the model was made. */
+export function modelCard(facts: CardFacts): string {
+  const { plan, teacher, fileBytes, quality } = facts;
+  const { totals } = plan;
+  const rows: readonly (readonly [string, string])[] = [
+    ["teacher", `${teacher} (sha256 ${facts.teacherSha256.slice(0, 16)})`],
+    ["method", `${plan.method}, started by ${plan.init}`],
+    ["bits per linear weight", `${totals.bpw.toFixed(4)} (all stored bits; by the published formula ${totals.paperBpw.toFixed(4)})`],
+    ["linear weights", `${count(totals.linearWeights)}, of them compressed ${count(totals.compressedWeights)}`],
+    ["weight file", `${count(fileBytes)} bytes; the teacher's has ${count(totals.teacherBytes)}`],
+    ["embedding and head", `${count(totals.embeddingBytes + totals.headBytes)} bytes at ${plan.embedBits} bits`],
+    ["written by", facts.writtenBy],
+  ];
+  return [
+    `# ${teacher}, ${totals.bpw.toFixed(2)} bits per weight`,
+    "",
+    "A sub-1-bit language model in the subbit layout: sign matrices with 16-bit scales. Run it with subbit:",
+    "",
+    "```",
+    'npx subbit generate <this folder> --prompt "Once upon a time"',
+    "```",
+    "",
+    ...table("what", "value", rows),
+    ...(quality === undefined ? [] : ["", "## Measured on this file", "", ...table("figure", "value", flatten(quality))]),
+    "",
+    "## Recipe",
+    "",
+    "```json",
+    JSON.stringify(facts.recipe, null, 2),
+    "```",
+    "",
+  ].join("\n");
+}
+
+function table(left: string, right: string, rows: readonly (readonly [string, string])[]): string[] {
+  return [`| ${left} | ${right} |`, "| --- | --- |", ...rows.map(([name, value]) => `| ${name} | ${value} |`)];
+}
+
+function count(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+/** Nested figures by dotted names; lists (of windows and the like) are left to the manifest. */
+function flatten(values: Record<string, unknown>, prefix = ""): (readonly [string, string])[] {
+  return Object.entries(values).flatMap(([name, value]): (readonly [string, string])[] => {
+    if (typeof value === "number") {
+      return [[prefix + name, Number.isInteger(value) ? count(value) : String(Number(value.toPrecision(6)))]];
+    }
+    if (typeof value === "string") return [[prefix + name, value.replaceAll("|", "\\|")]];
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
+    return flatten(value as Record<string, unknown>, `${prefix}${name}.`);
+  });
+}

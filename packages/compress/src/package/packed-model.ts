@@ -1,0 +1,71 @@
+/** A trained student as the model that core's writer takes: signs packed, norms and scales at 16 bits. */
+import {
+  type DenseLinear,
+  denseValues,
+  f16ToF32,
+  f32ToF16,
+  type Linear,
+  type LinearSite,
+  type Model,
+  type NormSite,
+  type PackedModel,
+  reduceDense,
+  storedForm,
+  SubbitError,
+} from "@subbit/core";
+import type { Plan } from "../plan/plan.js";
+import type { EndsState, ModelState } from "../student/model-state.js";
+import { factoredLinear, type NormState } from "../student/state.js";
+
+export interface PackingInfo {
+  readonly writtenBy: string;
+  readonly recipe: Record<string, unknown>;
+  readonly teacherSha256: string;
+}
+
+/** Everything is rounded as it will be stored: what is read from this model is what ships. */
+export function packedModel(teacher: Model, plan: Plan, state: ModelState, info: PackingInfo): PackedModel {
+  const { embedBits } = plan;
+  return {
+    spec: teacher.spec,
+    config: teacher.checkpoint.config,
+    linear: (site) => packedLinear(teacher, state, site),
+    method: () => plan.method,
+    norm: (site) => Promise.resolve(roundedNorm(normAt(state, site))),
+    embedding: async () => reduceDense(await teacher.embedding(), embedBits),
+    head: async () => reduceDense(await teacher.head(), embedBits),
+    ...info,
+  };
+}
+
+async function packedLinear(teacher: Model, state: ModelState, site: LinearSite): Promise<Linear> {
+  const linear = state.blocks[site.layer]!.linears[site.role];
+  if (linear.kind === "factored") return storedForm(factoredLinear(linear));
+  const dense = await teacher.linear(site);
+  if (dense.kind !== "dense") throw new SubbitError("internal", `The teacher's ${site.role} is not dense.`);
+  return reduceDense(dense, 16);
+}
+
+function normAt(state: ModelState, site: NormSite): NormState {
+  return site.role === "final-norm" ? state.ends.finalNorm : state.blocks[site.layer]!.norms[site.role];
+}
+
+function roundedNorm({ weight, bias }: NormState): NormState {
+  const round = (values: Float32Array) => f16ToF32(f32ToF16(values));
+  return { weight: round(weight), ...(bias && { bias: round(bias) }) };
+}
+
+/**
+ * Embedding, final norm and head of the student before training: the teacher's at the width they will be stored in.
+ * The teacher's own arrays where that changes nothing, so that a shared head is seen to be shared.
+ */
+export async function studentEnds(teacher: Model, ends: EndsState, embedBits: 16 | 8 | 4): Promise<EndsState> {
+  const table = async (read: () => Promise<DenseLinear>, known: Float32Array): Promise<Float32Array> => {
+    const stored = await read();
+    const reduced = reduceDense(stored, embedBits);
+    return reduced === stored ? known : denseValues(reduced);
+  };
+  const embedding = await table(() => teacher.embedding(), ends.embedding);
+  const head = teacher.spec.tiedHead ? embedding : await table(() => teacher.head(), ends.head);
+  return { ...ends, embedding, head };
+}

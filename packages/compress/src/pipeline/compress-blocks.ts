@@ -1,0 +1,276 @@
+/**
+ * Block after block: (a) the linears that are still dense learn to absorb the errors made so far, (b) a group of them
+ * is factorised, and so on through the block; then (c) all signs, scales and norms of the block are tuned together.
+ * Every piece is a ledger step of its own; when a block is done its pieces are dropped for the block's one artefact.
+ */
+import { LINEAR_ROLES, type LinearRole, throwIfAborted } from "@subbit/core";
+import type { Moments } from "../calibrate/calibrate.js";
+import type { FactorisedLinear } from "../factorise/types.js";
+import type { Artefact } from "../ledger/artefact.js";
+import type { Json } from "../ledger/canonical.js";
+import type { StepKey, StepSpec } from "../ledger/ledger.js";
+import { LatentSteps } from "../optimise/latent-step.js";
+import { blockFromArtefact, blockToArtefact } from "../student/artefact.js";
+import { blockForms, stateFeeds } from "../student/feeds.js";
+import { stateOfFactorised } from "../student/from-factorised.js";
+import { readDenseBlock } from "../student/model-state.js";
+import { type BlockState, blockArrays, copyBlock, type LinearState, withArrays } from "../student/state.js";
+import { LINEAR_GROUPS } from "../tune/groups.js";
+import { type BlockData, trainBlock, type TrainBlockOptions } from "../tune/train-block.js";
+import { Activations } from "./activations.js";
+import { factoriseMethod } from "../plan/methods.js";
+import { asJson, rowOf, type RunContext, someWindows } from "./context.js";
+import { FactorisePool } from "./factorise-pool.js";
+
+/** Raised when the steps compute something else from the same inputs. */
+const VERSION = 1;
+
+export interface CompressedBlocks {
+  readonly blocks: readonly BlockState[];
+  /** Key of the last block's step, or of all of them where blocks do not depend on one another. */
+  readonly keys: readonly StepKey[];
+  /** Block losses, mean over blocks, where blocks were tuned. */
+  readonly lossBefore?: number;
+  readonly lossAfter?: number;
+}
+
+interface BlockSummary {
+  readonly lossBefore: number;
+  readonly lossAfter: number;
+}
+
+/** Factorises (and, unless the run says otherwise, tunes) every block of the plan. */
+export async function compressBlocks(
+  context: RunContext,
+  moments: Moments,
+  momentsKey: StepKey,
+): Promise<CompressedBlocks> {
+  const compressor = new BlockCompressor(context, moments, momentsKey);
+  try {
+    return await compressor.all();
+  } finally {
+    await compressor.close();
+  }
+}
+
+class BlockCompressor {
+  readonly #context: RunContext;
+  readonly #moments: Moments;
+  readonly #momentsKey: StepKey;
+  readonly #pool: FactorisePool;
+  readonly #latentSteps: LatentSteps;
+  /** Whether blocks are tuned, and so depend on those before them. */
+  readonly #tuned: boolean;
+  #student: Activations | undefined;
+  #teacher: Activations | undefined;
+
+  constructor(context: RunContext, moments: Moments, momentsKey: StepKey) {
+    this.#context = context;
+    this.#moments = moments;
+    this.#momentsKey = momentsKey;
+    this.#pool = new FactorisePool(context.compile.threads ?? 1);
+    this.#latentSteps = new LatentSteps(1, context.compile);
+    const { blocks } = context.recipe;
+    const asked = context.tune === "full" ? blocks.beforeFull : context.tune !== "none";
+    this.#tuned = asked && blocks.epochs + blocks.denseEpochs > 0;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+    await this.#latentSteps.dispose();
+    await this.#student?.close();
+    await this.#teacher?.close();
+  }
+
+  async all(): Promise<CompressedBlocks> {
+    const { spec, ledger, model, plan, onProgress, signal } = this.#context;
+    const blocks: BlockState[] = [];
+    const keys: StepKey[] = [];
+    const summaries: BlockSummary[] = [];
+    for (let layer = 0; layer < spec.layers; layer++) {
+      throwIfAborted(signal);
+      onProgress({ stage: "blocks", done: layer, total: spec.layers, unit: "blocks" });
+      const inputs = this.#tuned && layer > 0 ? [this.#momentsKey, keys[layer - 1]!] : [this.#momentsKey];
+      const step = this.#spec(`block-${layer}`, layer, { tuned: this.#tuned }, inputs);
+      const { artefact, key, reused } = await ledger.step(step, () => this.#block(layer, blocks, inputs));
+      if (!reused) await ledger.forget(`part-${layer}-`);
+      keys.push(key);
+      blocks.push(await blockFromArtefact(model, layer, plan.rows, artefact));
+      if (artefact.json !== null) summaries.push(artefact.json as unknown as BlockSummary);
+    }
+    onProgress({ stage: "blocks", done: spec.layers, total: spec.layers, unit: "blocks" });
+    if (summaries.length === 0) return { blocks, keys };
+    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    return {
+      blocks,
+      keys,
+      lossBefore: mean(summaries.map((summary) => summary.lossBefore)),
+      lossAfter: mean(summaries.map((summary) => summary.lossAfter)),
+    };
+  }
+
+  #spec(name: string, layer: number, extra: Json, inputs: readonly StepKey[]): StepSpec {
+    const { plan, recipe, seed, root } = this.#context;
+    const rows = plan.rows.filter((row) => row.site.layer === layer);
+    const params = {
+      layer,
+      extra,
+      method: plan.method,
+      init: plan.init,
+      rows: rows.map(({ site, kind, rank, paths }) => ({ role: site.role, kind, rank, paths })),
+      factorise: asJson(recipe.factorise),
+      blocks: this.#tuned ? asJson(recipe.blocks) : null,
+      seed,
+    };
+    return { name, version: VERSION, params, inputs: [root, ...inputs] };
+  }
+
+  async #block(layer: number, before: readonly BlockState[], inputs: readonly StepKey[]): Promise<Artefact> {
+    const { plan, model, recipe } = this.#context;
+    const rows = plan.rows.filter((row) => row.site.layer === layer);
+    let state = copyBlock(await readDenseBlock(model, layer));
+    if (rows.every((row) => row.kind === "dense")) return blockToArtefact(state);
+    const data = this.#tuned ? await this.#data(layer, before) : undefined;
+    let keys = inputs;
+    for (const [index, group] of LINEAR_GROUPS.entries()) {
+      const name = `part-${layer}-${group.join("")}`;
+      // Before the first group of the first block there is no error to absorb yet.
+      if (data && recipe.blocks.denseEpochs > 0 && layer + index > 0) {
+        const dense = state;
+        const step = this.#spec(`${name}-dense`, layer, { group: group.join() }, keys);
+        const tuned = await this.#context.ledger.step(step, async () => {
+          const trained = await this.#train(dense, data, "dense", layer);
+          return { arrays: denseArrays(trained.state), json: null };
+        });
+        state = withArrays(state, tuned.artefact.arrays as ReadonlyMap<string, Float32Array>);
+        keys = [tuned.key];
+      }
+      const made = await Promise.all(group.map((role) => this.#factorise(name, layer, role, state, keys)));
+      keys = made.map(({ key }) => key);
+      state = { ...state, linears: { ...state.linears, ...Object.fromEntries(made.map((one) => [one.role, one.linear])) } };
+    }
+    if (!data) return blockToArtefact(state);
+    const { state: tuned, lossBefore, lossAfter } = await this.#train(state, data, "signs", layer);
+    await this.#advance([...before, tuned], layer + 1);
+    return { ...blockToArtefact(tuned), json: { lossBefore, lossAfter } };
+  }
+
+  /** Inputs and targets of a block; activations move through the blocks before it where they have not yet. */
+  async #data(layer: number, before: readonly BlockState[]): Promise<BlockData> {
+    const { teacher, windows, recipe, teacherEnds, studentEnds } = this.#context;
+    const some = someWindows(windows, recipe.blocks.windows);
+    this.#student ??= await Activations.create(this.#context, some, studentEnds.embedding, "student");
+    this.#teacher ??= await Activations.create(this.#context, some, teacherEnds.embedding, "teacher");
+    await this.#advance(before, layer);
+    while (this.#teacher.layer <= layer) {
+      await this.#teacher.advance(teacher.forms, await teacher.feeds(this.#teacher.layer));
+    }
+    return {
+      inputs: this.#student.store,
+      targets: this.#teacher.store,
+      importance: meanOne(this.#moments[layer]!.down.outputGradSquares),
+      count: some.count,
+      seqlen: some.seqlen,
+    };
+  }
+
+  async #advance(blocks: readonly BlockState[], layer: number): Promise<void> {
+    const student = this.#student!;
+    while (student.layer < layer) {
+      const block = blocks[student.layer]!;
+      await student.advance(blockForms(block), stateFeeds(block));
+    }
+  }
+
+  #train(state: BlockState, data: BlockData, what: "dense" | "signs", layer: number) {
+    const { spec, programs, recipe, seed, signal, onProgress } = this.#context;
+    const { blocks } = recipe;
+    const stage = `block ${layer + 1}/${spec.layers}: ${what === "dense" ? "prepare" : "tune"}`;
+    const options: TrainBlockOptions = {
+      epochs: what === "dense" ? blocks.denseEpochs : blocks.epochs,
+      rates:
+        what === "dense"
+          ? { latents: 0, scales: 0, norms: 0, weights: blocks.denseRate }
+          : { ...blocks.rates, weights: 0 },
+      batch: blocks.batch,
+      warmup: blocks.warmup,
+      beta1: blocks.beta1,
+      beta2: blocks.beta2,
+      seed: seed + layer,
+      onStep: (done, total) => onProgress({ stage, done, total, unit: "steps" }),
+      ...(signal && { signal }),
+    };
+    return trainBlock(spec, state, data, programs, this.#latentSteps, options);
+  }
+
+  async #factorise(
+    name: string,
+    layer: number,
+    role: LinearRole,
+    state: BlockState,
+    inputs: readonly StepKey[],
+  ): Promise<{ role: LinearRole; key: StepKey; linear: LinearState }> {
+    const { plan, recipe, seed, ledger } = this.#context;
+    const linear = state.linears[role];
+    if (linear.kind === "factored") return { role, key: inputs[0]!, linear };
+    const row = rowOf(plan, { layer, role });
+    const { inputSquares, outputGradSquares } = this.#moments[layer]![role];
+    const step = this.#spec(`${name}-${role}`, layer, { role }, inputs);
+    const shell: { made?: FactorisedLinear } = {};
+    const { artefact, key } = await ledger.step(step, async () => {
+      shell.made = await this.#pool.run({
+        weight: linear.weight,
+        rows: linear.rows,
+        cols: linear.cols,
+        options: {
+          method: factoriseMethod(plan),
+          rank: row.rank,
+          paths: row.paths,
+          ...(recipe.factorise.iterations !== undefined && { iterations: recipe.factorise.iterations }),
+          seed: seed * 1009 + layer * LINEAR_ROLES.length + LINEAR_ROLES.indexOf(role),
+          importance: {
+            input: inputSquares,
+            ...(recipe.factorise.outputImportance && { output: outputGradSquares }),
+            shrinkage: recipe.factorise.shrinkage,
+          },
+        },
+      });
+      const made = stateOfFactorised(shell.made, linear.bias);
+      const block = { ...state, linears: { ...state.linears, [role]: made } };
+      const own = [...blockArrays(block)].filter(([array]) => array.startsWith(`${role}.paths.`));
+      return { arrays: new Map(own), json: { relError: shell.made.weightedRelError } };
+    });
+    const empty = new Float32Array(0);
+    const path = {
+      rank: row.rank,
+      outLatents: empty,
+      inLatents: empty,
+      outScales: empty,
+      ...(row.midScale && { midScales: empty }),
+      inScales: empty,
+    };
+    const hollow: LinearState = {
+      kind: "factored",
+      rows: row.rows,
+      cols: row.cols,
+      paths: Array.from({ length: row.paths }, () => path),
+      ...(linear.bias && { bias: linear.bias }),
+    };
+    const filled = withArrays(
+      { ...state, linears: { ...state.linears, [role]: hollow } },
+      artefact.arrays as ReadonlyMap<string, Float32Array>,
+    );
+    return { role, key, linear: filled.linears[role] };
+  }
+}
+
+/** Weights of the linears that are still dense. */
+function denseArrays(state: BlockState): Map<string, Float32Array> {
+  return new Map([...blockArrays(state)].filter(([name]) => /^(q|k|v|o|gate|up|down)\.weight$/.test(name)));
+}
+
+/** Scaled to a mean of 1; ones where there is nothing to go by. */
+function meanOne(values: Float32Array): Float32Array {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return mean > 0 ? values.map((value) => value / mean) : values.map(() => 1);
+}
