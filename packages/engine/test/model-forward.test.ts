@@ -48,6 +48,28 @@ describe("modelForward equals the plain TypeScript forward pass", () => {
   });
 });
 
+/** The start of a story and its greedy continuation by stories-11m, as transformers computes it. */
+const STORY = [
+  0, 424, 437, 259, 395, 12, 398, 282, 259, 390, 491, 414, 649, 14, 649, 503, 266, 334, 329, 342, 492, 14,
+  526, 333, 12, 649, 391, 259, 352, 492, 14, 313, 411, 266, 334, 329, 308, 14, 199, 1809, 585, 266, 263, 492,
+  267, 665, 266, 642, 263,
+];
+const PROMPT_TOKENS = 12;
+
+it("stories-11m tells its story", async () => {
+  const model = await openModel(
+    await openCheckpointAt(fileURLToPath(new URL("../../../models/stories-11m", import.meta.url))),
+  );
+  const { logits } = await modelForward(model, STORY.slice(0, -1));
+  const { vocabSize } = model.spec;
+  const best = STORY.slice(1).map((_, at) => {
+    const row = logits.subarray(at * vocabSize, (at + 1) * vocabSize);
+    return row.indexOf(Math.max(...row));
+  });
+  expect(best.slice(PROMPT_TOKENS - 1)).toEqual(STORY.slice(PROMPT_TOKENS));
+  await model.close();
+});
+
 const fixtures = fileURLToPath(new URL("../../../../shared/fixtures/models", import.meta.url));
 const variants = existsSync(fixtures) ? readdirSync(fixtures).filter((name) => name.startsWith("llama")) : [];
 

@@ -8,7 +8,7 @@ import { HEAD_CHUNK, headProgram, type HeadMode } from "./head-program.js";
 
 export interface HeadRunnerOptions extends CompileOptions {
   readonly mode: HeadMode;
-  /** Tokens per run. @default 256 */
+  /** Tokens per run. @default 128 */
   readonly chunk?: number;
   /** @default false */
   readonly gradients?: boolean;
