@@ -81,9 +81,9 @@ describe("factorise", () => {
     const [rows, cols] = [40, 33];
     const weight = normalVariates(rows * cols, { seed: 2 });
     const options = { method, rank: 8, iterations: 60 };
-    const { seconds: _, ...first } = await factoriser.factorise(weight, rows, cols, options);
-    const { seconds: __, ...second } = await factorise(weight, rows, cols, options);
-    expect(second).toEqual(first);
+    const first = await factoriser.factorise(weight, rows, cols, options);
+    const second = await factorise(weight, rows, cols, options);
+    expect({ ...second, seconds: 0 }).toEqual({ ...first, seconds: 0 });
     const other = await factoriser.factorise(weight, rows, cols, { ...options, seed: 1 });
     // The seed of littlebit only starts a search for the one SVD.
     if (method !== "littlebit") expect(other.linear).not.toEqual(first.linear);

@@ -27,8 +27,8 @@ export function normalVariates(count: number, options: RandomStream): Float32Arr
   const variates = new Float32Array(count);
   for (let i = 0; i < count; i += 2) {
     // The half keeps the logarithm's argument inside (0, 1).
-    const radius = Math.sqrt(-2 * Math.log((words[i]! + 0.5) / 2 ** 32));
-    const angle = (2 * Math.PI * words[i + 1]!) / 2 ** 32;
+    const radius = Math.sqrt(-2 * Math.log((words[i] + 0.5) / 2 ** 32));
+    const angle = (2 * Math.PI * words[i + 1]) / 2 ** 32;
     variates[i] = radius * Math.cos(angle);
     if (i + 1 < count) variates[i + 1] = radius * Math.sin(angle);
   }
