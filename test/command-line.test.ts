@@ -37,6 +37,7 @@ describe("a wrong command line ends with 2", () => {
     "an unknown method": [...compress, "--method", "magic"],
     "zero windows": ["eval", model, "--text", text, "--windows", "0"],
     "a window of one token": ["eval", model, "--text", text, "--seqlen", "1"],
+    "windows longer than the context": ["eval", model, "--text", text, "--seqlen", "257"],
     "no text to measure": ["eval", model],
     "zero threads": ["eval", model, "--text", text, "--threads", "0"],
     "an output folder that exists": ["compress", model, existing, "--calibration", text],

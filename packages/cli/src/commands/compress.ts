@@ -22,7 +22,7 @@ import {
 } from "../options/common.js";
 import { byteSize, integer } from "../options/parse.js";
 import { addSizeOptions, planOptions, type SizeOptions } from "../options/size.js";
-import { addTextOptions, corpusOptions, type TextOptions } from "../options/text.js";
+import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
 import { assertWritable } from "../output-paths.js";
 import { describePlan } from "../reports/plan-report.js";
 import { compressJson, describeCompress } from "../reports/compress-report.js";
@@ -118,6 +118,7 @@ async function compressCommand(
       const plan = planModel(model, planOptions(options));
       return { json: { ...plan, out }, text: describePlan(plan) };
     }
+    checkSeqlen(options.seqlen, model.spec, source);
     // A budget that cannot be met is said before any text is read.
     planModel(model, planOptions(options));
     const tokenizer = await openTokenizer(model.checkpoint);

@@ -10,7 +10,7 @@ import { sizesOf, type ModelSizes } from "../model-sizes.js";
 import { withModel } from "../open-source.js";
 import { commandOf, examples, threadsOption, type ThreadOptions } from "../options/common.js";
 import { integer } from "../options/parse.js";
-import { addTextOptions, corpusOptions, type TextOptions } from "../options/text.js";
+import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
 import { formatBytes, formatSeconds, toPrecision } from "../output/format.js";
 import { renderPairs } from "../output/table.js";
 
@@ -58,8 +58,9 @@ async function evaluate(context: Context, source: string, options: EvalOptions):
   if (text === undefined) throw new SubbitError("usage", "Nothing to measure was given; give --text FILE.");
   const started = performance.now();
   return withModel(context, source, async (model) => {
-    const corpus = await readCorpus(text, await openTokenizer(model.checkpoint), corpusOptions(options));
     const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
+    checkSeqlen(seqlen, model.spec, source);
+    const corpus = await readCorpus(text, await openTokenizer(model.checkpoint), corpusOptions(options));
     const report = await measure(
       context,
       model,

@@ -1,5 +1,5 @@
 /** How texts are read, for every command that reads one. */
-import { TEXT_FORMATS, type CorpusOptions, type TextFormat } from "@subbit/core";
+import { SubbitError, TEXT_FORMATS, type CorpusOptions, type ModelSpec, type TextFormat } from "@subbit/core";
 import { Option, type Command } from "commander";
 import { nonEmpty } from "./parse.js";
 
@@ -23,4 +23,13 @@ export function addTextOptions(command: Command): Command {
 
 export function corpusOptions({ textFormat, separator, addBos }: TextOptions): CorpusOptions {
   return { format: textFormat, separator, addBos };
+}
+
+/** Throws `usage` when windows are longer than the model's context. */
+export function checkSeqlen(seqlen: number, spec: Pick<ModelSpec, "maxPositions">, source: string): void {
+  if (seqlen <= spec.maxPositions) return;
+  throw new SubbitError(
+    "usage",
+    `Windows of ${seqlen} tokens were asked for, but the context of ${source} is ${spec.maxPositions}; give a smaller --seqlen.`,
+  );
 }
