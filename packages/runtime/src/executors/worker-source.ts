@@ -9,7 +9,10 @@ let kernels;
 function handle(message) {
   try {
     if (message.module) {
-      kernels = new WebAssembly.Instance(message.module, { env: { memory: message.memory } }).exports;
+      const { memory } = message;
+      const words = new Int32Array(memory.buffer);
+      const sleep = (address, value) => void Atomics.wait(words, address >>> 2, value);
+      kernels = new WebAssembly.Instance(message.module, { env: { memory, sleep } }).exports;
       port.postMessage({ ready: true });
       if (message.thread > 0) kernels.serve(message.thread);
     } else {

@@ -29,8 +29,12 @@ export function compileKernels(simd: SimdLevel, shared: boolean): Promise<WebAss
   return module;
 }
 
+/** For one thread on the calling one; worker threads instantiate for themselves (executors/worker-source.ts). */
 export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
-  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as KernelExports;
+  const sleep = (): never => {
+    throw new RangeError("A single thread has nobody to wait for.");
+  };
+  return new WebAssembly.Instance(module, { env: { memory, sleep } }).exports as unknown as KernelExports;
 }
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,106 @@
+/** The runtime's forward pass against core's reference, on random models of every make, on every device. */
+import { referenceForward } from "@subbit/core";
+import { describe, expect, it } from "vitest";
+import { loadModel, type LoadOptions, type RuntimeModel } from "../src/index.js";
+import { generator, maxDifference, relativeError } from "./kernel-harness.js";
+import { tinyModel, type TinyOptions } from "./tiny-models.js";
+
+const DEVICES: LoadOptions[] = [
+  { device: "cpu", threads: 1 },
+  { device: "cpu", threads: 2 },
+  { device: "cpu", threads: 3 },
+  { device: "reference" },
+];
+const SEED = (Date.now() >> 2) & 0xffff;
+
+function randomIds(count: number, vocab: number): number[] {
+  const next = generator(SEED + count);
+  return Array.from({ length: count }, () => Math.floor(next() * vocab));
+}
+
+/** Runs `body` on every device with the same model. */
+async function onDevices<T>(options: TinyOptions, body: (model: RuntimeModel) => Promise<T>, load: LoadOptions = {}): Promise<T[]> {
+  const model = tinyModel(options);
+  const results: T[] = [];
+  for (const device of DEVICES) {
+    const runtime = await loadModel(model, undefined, { ...load, ...device });
+    try {
+      results.push(await body(runtime));
+    } finally {
+      await runtime.dispose();
+    }
+  }
+  return results;
+}
+
+describe(`forward pass, seed ${SEED}`, () => {
+  /** float32 sums against double precision ones over two blocks. */
+  const DENSE_TOLERANCE = 2e-5;
+
+  it.each(["f32", "f16", "bf16", "i8", "i4"] as const)("dense %s: logits and hidden states", async (dtype) => {
+    const options: TinyOptions = { seed: SEED, dtype, bias: dtype === "f16", tied: dtype === "i8" };
+    const ids = randomIds(45, 300);
+    const want = await referenceForward(tinyModel(options), ids);
+    const results = await onDevices(options, async (model) => ({ logits: await model.logits(ids), hidden: await model.hidden(ids) }));
+    for (const { logits, hidden } of results) {
+      expect(maxDifference(logits, want.logits)).toBeLessThan(DENSE_TOLERANCE * 10);
+      expect(hidden.length).toBe(3);
+      hidden.forEach((state, i) => expect(maxDifference(state, want.hidden[i])).toBeLessThan(DENSE_TOLERANCE * 10));
+    }
+    expect(results[1]).toEqual(results[0]);
+    expect(results[2]).toEqual(results[0]);
+  });
+
+  it.each([
+    [{ rank: 24, paths: 1, envelope: 1, mid: true }],
+    [{ rank: 17, paths: 2, envelope: 1, mid: true }],
+    [{ rank: 40, paths: 1, envelope: 1, mid: false }],
+    [{ rank: 9, paths: 3, envelope: 2, mid: true }],
+    [{ rank: 33, paths: 2, envelope: 4, mid: true }],
+  ])("factored %j: near the reference, equal on 1, 2 and 3 threads, and equal greedy tokens on the twin", async (factored) => {
+    for (const bias of [false, true]) {
+      const options: TinyOptions = { seed: SEED, factored, bias };
+      const ids = randomIds(37, 300);
+      const want = await referenceForward(tinyModel(options), ids);
+      const results = await onDevices(options, async (model) => ({
+        logits: await model.logits(ids),
+        greedy: (await model.complete(ids, { maxTokens: 30 })).ids,
+      }));
+      // 12-bit group sums through four products a block: some 1e-3 of the size of the logits.
+      for (const { logits } of results) expect(relativeError(logits, want.logits)).toBeLessThan(1e-2);
+      expect(results[1]).toEqual(results[0]);
+      expect(results[2]).toEqual(results[0]);
+      expect(results[3].greedy).toEqual(results[0].greedy);
+    }
+  });
+
+  it("does not depend on how the text is cut into tiles, nor on what was computed before", async () => {
+    for (const factored of [undefined, { rank: 24, paths: 2, envelope: 1, mid: true }]) {
+      const model = tinyModel({ seed: SEED, ...(factored && { factored }) });
+      const ids = randomIds(50, 300);
+      const outputs: Float32Array[] = [];
+      for (const tileTokens of [1, 7, 32, 64]) {
+        const runtime = await loadModel(model, undefined, { threads: 2, tileTokens });
+        await runtime.complete(randomIds(20, 300), { maxTokens: 3 });
+        outputs.push(await runtime.logits(ids));
+        await runtime.dispose();
+      }
+      for (const output of outputs) expect(output).toEqual(outputs[0]);
+    }
+  });
+
+  it("serves two texts in turns", async () => {
+    const runtime = await loadModel(tinyModel({ seed: SEED }), undefined, { threads: 1 });
+    const [a, b] = [randomIds(20, 300), randomIds(33, 300)];
+    const alone = [await runtime.complete(a, { maxTokens: 12 }), await runtime.complete(b, { maxTokens: 12 })];
+    const together = await Promise.all([
+      runtime.complete(a, { maxTokens: 12 }),
+      runtime.complete(b, { maxTokens: 12 }),
+      runtime.logits(a),
+    ]);
+    expect(together[0].ids).toEqual(alone[0].ids);
+    expect(together[1].ids).toEqual(alone[1].ids);
+    expect(together[2]).toEqual(await runtime.logits(a));
+    await runtime.dispose();
+  });
+});

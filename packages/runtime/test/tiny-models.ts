@@ -1,0 +1,107 @@
+/** Random models of any make that live in memory, and a tokenizer of one byte a token. */
+import {
+  LINEAR_ROLES,
+  denseFromF32,
+  f32ToBf16,
+  f32ToF16,
+  modelSpec,
+  packSigns,
+  quantiseRows,
+  type Checkpoint,
+  type DenseLinear,
+  type FactoredLinear,
+  type Linear,
+  type Model,
+  type Tokenizer,
+} from "@subbit/core";
+import { gaussian } from "./kernel-harness.js";
+
+export interface TinyOptions {
+  readonly seed?: number;
+  readonly hidden?: number;
+  readonly layers?: number;
+  readonly vocab?: number;
+  readonly bias?: boolean;
+  readonly tied?: boolean;
+  readonly dtype?: DenseLinear["storage"]["dtype"];
+  /** Absent: dense. */
+  readonly factored?: { rank: number; paths: number; envelope: number; mid: boolean };
+}
+
+export function tinyModel(options: TinyOptions = {}): Model {
+  const { seed = 1, hidden = 40, layers = 2, vocab = 300, bias = false, tied = false, factored, dtype = "f32" } = options;
+  const spec = modelSpec(
+    {
+      model_type: "llama", architectures: ["LlamaForCausalLM"], vocab_size: vocab, hidden_size: hidden, num_hidden_layers: layers,
+      num_attention_heads: 4, num_key_value_heads: 2, head_dim: 12, intermediate_size: 72, hidden_act: "silu",
+      max_position_embeddings: 128, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: tied, attention_bias: bias,
+      mlp_bias: bias,
+    },
+    "a tiny model",
+  );
+  let next = seed * 1000;
+  const random = (count: number, scale: number): Float32Array => gaussian(count, next++).map((v) => v * scale);
+  const dense = (rows: number, cols: number, scale: number, withBias: boolean): DenseLinear =>
+    store(denseFromF32(random(rows * cols, scale), rows, cols, withBias ? random(rows, 0.1) : undefined), dtype);
+  const factoredLinear = (rows: number, cols: number): FactoredLinear => {
+    const { rank, paths, envelope, mid } = factored!;
+    const size = 1 / Math.sqrt(rank * cols * paths) / envelope;
+    const around = (count: number, scale: number): Float32Array => random(count, 0.3 * scale).map((v) => v + scale);
+    return {
+      kind: "factored", rows, cols,
+      paths: Array.from({ length: paths }, () => ({
+        rank, envelope,
+        outSigns: packSigns(random(rows * rank, 1), rows, rank),
+        inSigns: packSigns(random(rank * cols, 1), rank, cols),
+        outScales: around(envelope * rows, size),
+        inScales: around(envelope * cols, 1),
+        ...(mid && { midIn: around(envelope * rank, 1) }),
+        ...(mid && envelope > 1 && { midOut: around(envelope * rank, 1) }),
+      })),
+      ...(bias && { bias: random(rows, 0.1) }),
+    };
+  };
+  const linears = new Map<string, Linear>();
+  for (let layer = 0; layer < layers; layer++) {
+    for (const role of LINEAR_ROLES) {
+      const { rows, cols } = spec.linearShapes[role];
+      const linear = factored ? factoredLinear(rows, cols) : dense(rows, cols, 1.5 / Math.sqrt(cols), bias);
+      linears.set(`${layer} ${role}`, linear);
+    }
+  }
+  const embedding = dense(vocab, hidden, 1, false);
+  const head = tied ? embedding : dense(vocab, hidden, 3 / Math.sqrt(hidden), false);
+  const norms = new Map<string, Float32Array>();
+  return {
+    spec,
+    checkpoint: { name: "a tiny model", format: "safetensors", tensors: new Map(), config: {} } as unknown as Checkpoint,
+    linear: (site) => Promise.resolve(linears.get(`${site.layer} ${site.role}`)!),
+    norm: (site) => {
+      const key = JSON.stringify(site);
+      if (!norms.has(key)) norms.set(key, gaussian(hidden, seed + key.length + 7).map((v) => 1 + 0.2 * v));
+      return Promise.resolve({ weight: norms.get(key)! });
+    },
+    embedding: () => Promise.resolve(embedding),
+    head: () => Promise.resolve(head),
+    close: () => Promise.resolve(),
+  };
+}
+
+function store(linear: DenseLinear, dtype: DenseLinear["storage"]["dtype"]): DenseLinear {
+  if (linear.storage.dtype !== "f32" || dtype === "f32") return linear;
+  const { values } = linear.storage;
+  if (dtype === "f16") return { ...linear, storage: { dtype, values: f32ToF16(values) } };
+  if (dtype === "bf16") return { ...linear, storage: { dtype, values: f32ToBf16(values) } };
+  return quantiseRows(linear, dtype === "i8" ? 8 : 4);
+}
+
+/** Token = byte; characters of several bytes are spread over tokens. Ids from 256 on are special and have no text. */
+export function byteTokenizer(stopIds: readonly number[] = []): Tokenizer {
+  return {
+    vocabSize: 300,
+    stopIds: new Set(stopIds),
+    encode: (text) => [...new TextEncoder().encode(text)],
+    decode: (ids) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(ids.filter((id) => id < 256))),
+    renderChat: (messages) => messages.map(({ role, content }) => `<${role}>${content}`).join("") + "<assistant>",
+  };
+}
