@@ -27,6 +27,7 @@ import { assertWritable } from "../output-paths.js";
 import { describePlan } from "../reports/plan-report.js";
 import { compressJson, describeCompress } from "../reports/compress-report.js";
 import { resolveSource } from "../sources.js";
+import { teacherFiles } from "../teacher-files.js";
 import { VERSION } from "../version.js";
 
 interface CompressCommandOptions
@@ -129,6 +130,7 @@ async function compressCommand(
     const result = await compress({
       ...compressionCallbacks(context, model, { threads: options.threads, text }),
       ...libraryOptions(model, out, options),
+      ...(await teacherFiles(context, path, model)),
       calibration: { ids: calibration.ids, name: calibration.description },
       ...(text && { evaluation: { ...text, name: evaluation.description } }),
     });

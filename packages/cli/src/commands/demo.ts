@@ -22,6 +22,7 @@ import { formatCount, formatSeconds } from "../output/format.js";
 import { compressJson, modelTable, qualityOf, stageTable } from "../reports/compress-report.js";
 import { withRunningModel, type RunningModel } from "../running-model.js";
 import { resolveSource } from "../sources.js";
+import { teacherFiles } from "../teacher-files.js";
 import { VERSION } from "../version.js";
 import { generationJson, streamed } from "./generate.js";
 
@@ -115,6 +116,7 @@ function compressTeacher(
     const text = { ids: evaluation.ids, seqlen: SEQLEN, windows: EVAL_WINDOWS };
     const result = await compress({
       ...compressionCallbacks(context, model, { threads, text }),
+      ...(await teacherFiles(context, teacher, model)),
       model,
       out,
       overwrite: true,
