@@ -88,6 +88,8 @@ async function runStages(options: CompressOptions, prepared: Prepared, ledger: L
   const onProgress: OnProgress = options.onProgress ?? (() => {});
   const compile: CompileOptions = {
     threads: options.threads ?? availableParallelism(),
+    // Threads that wait by spinning double the CPU time and starve whatever else the machine does.
+    spin: false,
     ...(options.device !== undefined && { device: options.device as NonNullable<CompileOptions["device"]> }),
   };
   const teacherSha256 = options.teacherSha256 ?? (await checkpointHash(model.checkpoint, signal));

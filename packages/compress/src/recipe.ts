@@ -25,6 +25,8 @@ export interface TrainingRecipe {
   readonly warmup: number;
   readonly beta1: number;
   readonly beta2: number;
+  /** How far small gradients of latents stay small steps; see `AdamScalars`. */
+  readonly floor: number;
 }
 
 export interface BlockRecipe extends TrainingRecipe {
@@ -86,6 +88,7 @@ const DEFAULT: Recipe = {
     warmup: 0.05,
     beta1: 0.9,
     beta2: 0.99,
+    floor: 0.3,
   },
   scales: {
     epochs: 3,
@@ -94,6 +97,7 @@ const DEFAULT: Recipe = {
     warmup: 0.05,
     beta1: 0.9,
     beta2: 0.99,
+    floor: 0.3,
     surrogateWidth: 1,
   },
   full: {
@@ -103,6 +107,7 @@ const DEFAULT: Recipe = {
     warmup: 0.05,
     beta1: 0.9,
     beta2: 0.99,
+    floor: 0.3,
     surrogateWidth: 1,
   },
 };

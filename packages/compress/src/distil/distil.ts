@@ -141,7 +141,6 @@ class ModelTrainer {
       throw new SubbitError("input", `The distillation diverged at step ${step} (loss ${loss}); ask for smaller rates.`);
     }
     const factor = cosineSchedule({ steps, warmup: recipe.warmup })(step);
-    const betas = { beta1: recipe.beta1, beta2: recipe.beta2 };
     this.#stepFinalNorm(result["grad.final-norm.weight"]!, factor, step);
     let dOut = result["dHidden"]!;
     for (let layer = this.#blocks.length - 1; layer >= 0; layer--) {
@@ -151,7 +150,7 @@ class ModelTrainer {
       const buffers = this.#buffersOf(JSON.stringify(forms), () => BlockTrainer.gradientBuffers(program));
       const gradients = await program.run({ ...block.feeds, hidden: inputs[layer]!, dOut }, buffers);
       dOut = gradients["dHidden"]!;
-      await block.apply(gradients, factor, betas, this.#latentSteps);
+      await block.apply(gradients, factor, recipe, this.#latentSteps);
     }
     return loss;
   }
@@ -224,7 +223,7 @@ class ModelTrainer {
       beta2,
       rate: (rate * factor) / (1 - beta1 ** (step + 1)),
       secondCorrection: 1 / (1 - beta2 ** (step + 1)),
-      epsilon: 1e-12,
+      floor: 0,
     });
   }
 }

@@ -24,7 +24,7 @@ export interface AdmmVariant {
   readonly middle: MiddleScale;
   /** Projections per half iteration; those after the first run at rho = 1 (3 in DBF, 1 in NanoQuant). */
   readonly projections: number;
-  /** Added to the diagonal of X^T X, whose entries are 1. */
+  /** Added to the diagonal of X^T X, whose entries are 1, beside RELATIVE_RIDGE. */
   readonly ridge: number;
   /** The smallest rho of the schedule; ridge + this bounds the spectrum from below. */
   readonly smallestRho: number;
@@ -33,6 +33,11 @@ export interface AdmmVariant {
 /** Iterations of one run; more than that are several runs, between which the caller may stop. */
 export const CHUNK = 50;
 
+/**
+ * Of the mean eigenvalue of X^T X weighted by itself, added to its diagonal too: bounds the condition number where few rows
+ * of X carry all weight (a matrix of low rank, inputs of outlier size), and is nothing beside the ridge elsewhere.
+ */
+export const RELATIVE_RIDGE = 1e-3;
 /** What the inverse may be off, relative, in its worst direction; the next iteration corrects it. */
 const INVERSE_TOLERANCE = 1e-5;
 /** Steps to the best rank 1 of |P|; each shrinks the error some hundredfold, since |P| of a large matrix is close to rank 1. */
@@ -75,41 +80,62 @@ type FactorField = (typeof FACTOR_FIELDS)[number];
 /** State between runs by name: `out.projected` [rows, rank], `in.dual` [cols, rank], ... */
 export type AdmmState = Record<`${"out" | "in"}.${FactorField}`, Float32Array>;
 
+export interface ChunkResult {
+  readonly state: AdmmState;
+  /** Largest relative error of an inverse met on the way, |K^-1 K v - v| / |v| for a random v; NaN when all is lost. */
+  readonly inverseError: number;
+}
+
 export interface AdmmProgram {
   /** Runs one iteration per entry of `rhos` (at most CHUNK). */
-  run(weight: Float32Array, state: AdmmState, rhos: readonly number[]): Promise<AdmmState>;
+  run(weight: Float32Array, state: AdmmState, rhos: readonly number[]): Promise<ChunkResult>;
   dispose(): Promise<void>;
+}
+
+export interface AdmmOptions {
+  readonly threads: number;
+  /** Whether inverses are polished, for ill-conditioned matrices. @default false */
+  readonly careful?: boolean;
 }
 
 /** Compiles the program of one shape. */
 export async function compileAdmm(
   shape: AdmmShape,
   variant: AdmmVariant,
-  options: { readonly threads: number },
+  options: AdmmOptions,
 ): Promise<AdmmProgram> {
-  const graph = buildAdmm(shape, variant);
+  const graph = buildAdmm(shape, variant, options.careful ?? false);
   const program = await compile(graph, { threads: options.threads, spin: options.threads > 1 });
   return {
-    run: (weight, state, rhos) => runChunk(program, variant, weight, state, rhos),
+    run: (weight, state, rhos) => runChunk(program, shape, variant, weight, state, rhos),
     dispose: () => program.dispose(),
   };
 }
 
 async function runChunk(
   program: Program,
+  { rank }: AdmmShape,
   variant: AdmmVariant,
   weight: Float32Array,
   state: AdmmState,
   rhos: readonly number[],
-): Promise<AdmmState> {
-  const width = scheduleWidth(variant);
+): Promise<ChunkResult> {
+  const width = scheduleWidth(rank, variant);
   const schedule = new Float32Array(CHUNK * width);
   rhos.forEach((rho, row) => {
     schedule[row * width] = rho;
-    schedule.set(shiftCoefficients(rho + variant.ridge, variant), row * width + 1);
+    schedule.set(shiftCoefficients(rho + variant.ridge, rank, variant), row * width + 1);
   });
   const trips = BigInt64Array.of(BigInt(rhos.length));
-  return (await program.run({ weight, schedule, trips, ...state })) as AdmmState;
+  const inverseError = Float32Array.of(0);
+  const { inverseError: worst, ...next } = await program.run({
+    weight,
+    schedule,
+    trips,
+    inverseError,
+    ...state,
+  });
+  return { state: next as AdmmState, inverseError: Math.sqrt((worst as Float32Array)[0] / rank) };
 }
 
 function shiftCoefficients(shift: number, variant: AdmmVariant): Float32Array {

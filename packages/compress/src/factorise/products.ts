@@ -1,6 +1,11 @@
 /** Programs over `left right^T` [rows, cols], left [rows, rank], right [cols, rank]: what refits and measures need. */
-import { compile, Graph, ops, type Program } from "@subbit/engine";
+import { compile, type CompileOptions, Graph, ops, type Program } from "@subbit/engine";
 import type { AdmmShape } from "./admm-program.js";
+
+/** For programs that run a few times a matrix: what they allocate is given back between runs. */
+export function oneOff(threads: number): CompileOptions {
+  return { threads, spin: threads > 1, arena: false };
+}
 
 function factors(graph: Graph, { rows, cols, rank }: AdmmShape) {
   const weight = graph.input("weight", [rows, cols]);
@@ -14,7 +19,7 @@ export function compileResidual(shape: AdmmShape, threads: number): Promise<Prog
   const graph = new Graph();
   const { weight, left, right } = factors(graph, shape);
   graph.output("residual", ops.sub(weight, ops.matmul(left, right, { transB: true })));
-  return compile(graph, { threads, spin: threads > 1 });
+  return compile(graph, oneOff(threads));
 }
 
 /**
@@ -30,7 +35,7 @@ export function compileDots(shape: AdmmShape, threads: number): Promise<Program>
   graph.output("rowSquares", ops.reduceSum(squares, [1]));
   graph.output("colDots", ops.reduceSum(dots, [0]));
   graph.output("colSquares", ops.reduceSum(squares, [0]));
-  return compile(graph, { threads, spin: threads > 1 });
+  return compile(graph, oneOff(threads));
 }
 
 /** `matrix` [rank, rank] = (L^T L) o (R^T R), `vector` [rank] = diag(L^T W R): the normal equations of a middle scale. */
@@ -40,5 +45,5 @@ export function compileMiddle(shape: AdmmShape, threads: number): Promise<Progra
   const gram = (x: typeof left) => ops.matmul(x, x, { transA: true });
   graph.output("matrix", ops.mul(gram(left), gram(right)));
   graph.output("vector", ops.reduceSum(ops.mul(left, ops.matmul(weight, right)), [0]));
-  return compile(graph, { threads, spin: threads > 1 });
+  return compile(graph, oneOff(threads));
 }

@@ -46,6 +46,8 @@ export class Programs {
     if (known) return known as Promise<T>;
     const made = make();
     this.#made.set(key, made);
+    // A program that could not be compiled is asked for anew the next time.
+    made.catch(() => this.#made.delete(key));
     return made;
   }
 

@@ -6,6 +6,7 @@ import { normalVariates } from "@subbit/core";
 import { compile, Graph, ops, type Program } from "@subbit/engine";
 import type { AdmmShape } from "./admm-program.js";
 import { orthonormaliser } from "./cholesky.js";
+import { oneOff } from "./products.js";
 import type { Programs } from "./programs.js";
 import { symmetricEigen } from "./symmetric-eigen.js";
 
@@ -82,7 +83,7 @@ function compileSide(
   const product = ops.matmul(weight, ops.matmul(basis, mixing), { transA: transposed });
   graph.output("product", product);
   graph.output("gram", ops.matmul(product, product, { transA: true }));
-  return compile(graph, { threads, spin: threads > 1 });
+  return compile(graph, oneOff(threads));
 }
 
 /** `left` [rows, rank] = product rotation, `right` [cols, rank] = basis mixing rotation. */
@@ -94,5 +95,5 @@ function compileFinish({ rows, cols, rank }: AdmmShape, width: number, threads: 
   const rotation = graph.input("rotation", [width, rank]);
   graph.output("left", ops.matmul(product, rotation));
   graph.output("right", ops.matmul(basis, ops.matmul(mixing, rotation)));
-  return compile(graph, { threads, spin: threads > 1 });
+  return compile(graph, oneOff(threads));
 }

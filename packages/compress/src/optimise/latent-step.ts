@@ -13,7 +13,11 @@ export interface AdamScalars {
   readonly rate: number;
   /** 1 / (1 - beta2^t) */
   readonly secondCorrection: number;
-  readonly epsilon: number;
+  /**
+   * Added to the size of each gradient, as a share of the root mean square over the whole array: where gradients are
+   * small beside the array's, steps are too. 0 gives Adam, large values momentum with one rate per array.
+   */
+  readonly floor: number;
 }
 
 /** Arrays of one parameter, all of equal length, updated in place. */
@@ -26,6 +30,9 @@ export interface LatentArrays {
 
 /** Latents further out than this have all but no gradient left; they are kept from running away. */
 export const LATENT_LIMIT = 4;
+
+/** Keeps the division defined where no gradient has ever arrived. */
+const TINY = 1e-20;
 
 /** Programs by array length. */
 export class LatentSteps {
@@ -52,7 +59,7 @@ export class LatentSteps {
         beta2: Float32Array.of(adam.beta2),
         rate: Float32Array.of(adam.rate),
         secondCorrection: Float32Array.of(adam.secondCorrection),
-        epsilon: Float32Array.of(adam.epsilon),
+        floor: Float32Array.of(adam.floor),
       },
       { nextLatents: latents, nextFirst: first, nextSecond: second, signs },
     );
@@ -85,7 +92,10 @@ function latentStepGraph(length: number, width: number): Graph {
   const nextFirst = ops.add(through, ops.mul(beta1, ops.sub(first, through)));
   const squared = ops.square(through);
   const nextSecond = ops.add(squared, ops.mul(beta2, ops.sub(second, squared)));
-  const size = ops.add(ops.sqrt(ops.mul(nextSecond, scalar("secondCorrection"))), scalar("epsilon"));
+  const correction = scalar("secondCorrection");
+  const typical = ops.sqrt(ops.mul(ops.reduceMean(nextSecond, [0], { keepDims: true }), correction));
+  const floor = ops.add(ops.mul(typical, scalar("floor")), TINY);
+  const size = ops.add(ops.sqrt(ops.mul(nextSecond, correction)), floor);
   const moved = ops.sub(latents, ops.div(ops.mul(nextFirst, rate), size));
   const next = ops.clip(moved, -LATENT_LIMIT, LATENT_LIMIT);
   graph.output("nextLatents", next);
@@ -102,19 +112,24 @@ export function latentStepTwin(
   surrogateWidth: number,
   adam: AdamScalars,
 ): void {
+  let sum = 0;
   for (let i = 0; i < latents.length; i++) {
     const tanh = Math.tanh(surrogateWidth * latents[i]!);
     const gradient = signGradient[i]! * surrogateWidth * (1 - tanh * tanh);
     first[i] = adam.beta1 * first[i]! + (1 - adam.beta1) * gradient;
     second[i] = adam.beta2 * second[i]! + (1 - adam.beta2) * gradient * gradient;
-    const size = Math.sqrt(second[i]! * adam.secondCorrection) + adam.epsilon;
+    sum += second[i]!;
+  }
+  const floor = adam.floor * Math.sqrt((sum / latents.length) * adam.secondCorrection) + TINY;
+  for (let i = 0; i < latents.length; i++) {
+    const size = Math.sqrt(second[i]! * adam.secondCorrection) + floor;
     const moved = latents[i]! - (adam.rate * first[i]!) / size;
     latents[i] = Math.min(LATENT_LIMIT, Math.max(-LATENT_LIMIT, moved));
     signs[i] = latents[i]! < 0 ? -1 : 1;
   }
 }
 
-/** One AdamW step (without weight decay) of an ordinary array, in place. */
+/** One Adam step of an ordinary array, in place; `floor` does not count here. */
 export function plainStep(
   values: Float32Array,
   first: Float32Array,
@@ -122,11 +137,11 @@ export function plainStep(
   gradient: Float32Array,
   adam: AdamScalars,
 ): void {
-  const { beta1, beta2, rate, secondCorrection, epsilon } = adam;
+  const { beta1, beta2, rate, secondCorrection } = adam;
   for (let i = 0; i < values.length; i++) {
     const g = gradient[i]!;
     const m = (first[i] = beta1 * first[i]! + (1 - beta1) * g);
     const v = (second[i] = beta2 * second[i]! + (1 - beta2) * g * g);
-    values[i]! -= (rate * m) / (Math.sqrt(v * secondCorrection) + epsilon);
+    values[i]! -= (rate * m) / (Math.sqrt(v * secondCorrection) + TINY);
   }
 }

@@ -25,7 +25,7 @@ describe("LatentSteps", () => {
         beta2: 0.99,
         rate: 0.3 / (1 - 0.9 ** step),
         secondCorrection: 1 / (1 - 0.99 ** step),
-        epsilon: 1e-12,
+        floor: 0.3,
       };
       await steps.step(fast, gradient, scalars);
       latentStepTwin(slow, gradient, 1.5, scalars);

@@ -196,6 +196,7 @@ class BlockCompressor {
       warmup: blocks.warmup,
       beta1: blocks.beta1,
       beta2: blocks.beta2,
+      floor: blocks.floor,
       seed: seed + layer,
       onStep: (done, total) => onProgress({ stage, done, total, unit: "steps" }),
       ...(signal && { signal }),

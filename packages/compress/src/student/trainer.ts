@@ -22,13 +22,12 @@ export interface TrainerRates {
   readonly weights: number;
 }
 
-export interface Betas {
+export interface OptimizerSettings {
   readonly beta1: number;
   readonly beta2: number;
+  /** See `AdamScalars`; of latents only. */
+  readonly floor: number;
 }
-
-/** Gradients of a mean loss shrink with the number of tokens; this must stay below all of them. */
-const EPSILON = 1e-12;
 
 interface Parameter {
   /** Name of the feed whose gradient moves it. */
@@ -75,16 +74,16 @@ export class BlockTrainer {
   }
 
   /** One optimizer step from the results of a `backward` or `tune` program; `factor` is the schedule's. */
-  async apply(gradients: Results, factor: number, betas: Betas, latentSteps: LatentSteps): Promise<void> {
+  async apply(gradients: Results, factor: number, optimizer: OptimizerSettings, latentSteps: LatentSteps): Promise<void> {
     this.#steps++;
-    const { beta1, beta2 } = betas;
+    const { beta1, beta2 } = optimizer;
     for (const { feed, values, rate, first, second } of this.#parameters) {
       const scalars: AdamScalars = {
         beta1,
         beta2,
         rate: (rate * factor) / (1 - beta1 ** this.#steps),
         secondCorrection: 1 / (1 - beta2 ** this.#steps),
-        epsilon: EPSILON,
+        floor: optimizer.floor,
       };
       const gradient = gradients[gradName(feed)]!;
       if (latentsName(feed) !== feed) {

@@ -10,7 +10,7 @@ import { stepWindows } from "../distil/step-windows.js";
 import type { LatentSteps } from "../optimise/latent-step.js";
 import { type BlockState, copyBlock } from "../student/state.js";
 import type { HiddenSource } from "../student/hidden-store.js";
-import { type Betas, BlockTrainer, type TrainerRates } from "../student/trainer.js";
+import { BlockTrainer, type OptimizerSettings, type TrainerRates } from "../student/trainer.js";
 
 /** What a block trains on. */
 export interface BlockData {
@@ -25,7 +25,7 @@ export interface BlockData {
   readonly seqlen: number;
 }
 
-export interface TrainBlockOptions extends Betas {
+export interface TrainBlockOptions extends OptimizerSettings {
   readonly epochs: number;
   /** Windows a step. */
   readonly batch: number;
