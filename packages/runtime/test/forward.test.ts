@@ -19,7 +19,11 @@ function randomIds(count: number, vocab: number): number[] {
 }
 
 /** Runs `body` on every device with the same model. */
-async function onDevices<T>(options: TinyOptions, body: (model: RuntimeModel) => Promise<T>, load: LoadOptions = {}): Promise<T[]> {
+async function onDevices<T>(
+  options: TinyOptions,
+  body: (model: RuntimeModel) => Promise<T>,
+  load: LoadOptions = {},
+): Promise<T[]> {
   const model = tinyModel(options);
   const results: T[] = [];
   for (const device of DEVICES) {
@@ -37,19 +41,27 @@ describe(`forward pass, seed ${SEED}`, () => {
   /** float32 sums against double precision ones over two blocks. */
   const DENSE_TOLERANCE = 2e-5;
 
-  it.each(["f32", "f16", "bf16", "i8", "i4"] as const)("dense %s: logits and hidden states", async (dtype) => {
-    const options: TinyOptions = { seed: SEED, dtype, bias: dtype === "f16", tied: dtype === "i8" };
-    const ids = randomIds(45, 300);
-    const want = await referenceForward(tinyModel(options), ids);
-    const results = await onDevices(options, async (model) => ({ logits: await model.logits(ids), hidden: await model.hidden(ids) }));
-    for (const { logits, hidden } of results) {
-      expect(maxDifference(logits, want.logits)).toBeLessThan(DENSE_TOLERANCE * 10);
-      expect(hidden.length).toBe(3);
-      hidden.forEach((state, i) => expect(maxDifference(state, want.hidden[i])).toBeLessThan(DENSE_TOLERANCE * 10));
-    }
-    expect(results[1]).toEqual(results[0]);
-    expect(results[2]).toEqual(results[0]);
-  });
+  it.each(["f32", "f16", "bf16", "i8", "i4"] as const)(
+    "dense %s: logits and hidden states",
+    async (dtype) => {
+      const options: TinyOptions = { seed: SEED, dtype, bias: dtype === "f16", tied: dtype === "i8" };
+      const ids = randomIds(45, 300);
+      const want = await referenceForward(tinyModel(options), ids);
+      const results = await onDevices(options, async (model) => ({
+        logits: await model.logits(ids),
+        hidden: await model.hidden(ids),
+      }));
+      for (const { logits, hidden } of results) {
+        expect(maxDifference(logits, want.logits)).toBeLessThan(DENSE_TOLERANCE * 10);
+        expect(hidden.length).toBe(3);
+        hidden.forEach((state, i) =>
+          expect(maxDifference(state, want.hidden[i])).toBeLessThan(DENSE_TOLERANCE * 10),
+        );
+      }
+      expect(results[1]).toEqual(results[0]);
+      expect(results[2]).toEqual(results[0]);
+    },
+  );
 
   it.each([
     [{ rank: 24, paths: 1, envelope: 1, mid: true }],
@@ -57,22 +69,26 @@ describe(`forward pass, seed ${SEED}`, () => {
     [{ rank: 40, paths: 1, envelope: 1, mid: false }],
     [{ rank: 9, paths: 3, envelope: 2, mid: true }],
     [{ rank: 33, paths: 2, envelope: 4, mid: true }],
-  ])("factored %j: near the reference, equal on 1, 2 and 3 threads, and equal greedy tokens on the twin", async (factored) => {
-    for (const bias of [false, true]) {
-      const options: TinyOptions = { seed: SEED, factored, bias };
-      const ids = randomIds(37, 300);
-      const want = await referenceForward(tinyModel(options), ids);
-      const results = await onDevices(options, async (model) => ({
-        logits: await model.logits(ids),
-        greedy: (await model.complete(ids, { maxTokens: 30 })).ids,
-      }));
-      // 12-bit group sums through four products a block: some 1e-3 of the size of the logits.
-      for (const { logits } of results) expect(relativeError(logits, want.logits)).toBeLessThan(1e-2);
-      expect(results[1]).toEqual(results[0]);
-      expect(results[2]).toEqual(results[0]);
-      expect(results[3].greedy).toEqual(results[0].greedy);
-    }
-  });
+  ])(
+    "factored %j: near the reference, equal on 1, 2 and 3 threads, and equal greedy tokens on the twin",
+    async (factored) => {
+      for (const bias of [false, true]) {
+        const options: TinyOptions = { seed: SEED, factored, bias };
+        const ids = randomIds(37, 300);
+        const want = await referenceForward(tinyModel(options), ids);
+        const results = await onDevices(options, async (model) => ({
+          logits: await model.logits(ids),
+          greedy: (await model.complete(ids, { maxTokens: 30 })).ids,
+        }));
+        // 12-bit group sums through all products of two blocks: 1.5e-3 measured for l = 1, up to 1e-2 where more terms cancel.
+        const tolerance = factored.envelope === 1 ? 4e-3 : 2.5e-2;
+        for (const { logits } of results) expect(relativeError(logits, want.logits)).toBeLessThan(tolerance);
+        expect(results[1]).toEqual(results[0]);
+        expect(results[2]).toEqual(results[0]);
+        expect(results[3].greedy).toEqual(results[0].greedy);
+      }
+    },
+  );
 
   it("does not depend on how the text is cut into tiles, nor on what was computed before", async () => {
     for (const factored of [undefined, { rank: 24, paths: 2, envelope: 1, mid: true }]) {
@@ -92,7 +108,10 @@ describe(`forward pass, seed ${SEED}`, () => {
   it("serves two texts in turns", async () => {
     const runtime = await loadModel(tinyModel({ seed: SEED }), undefined, { threads: 1 });
     const [a, b] = [randomIds(20, 300), randomIds(33, 300)];
-    const alone = [await runtime.complete(a, { maxTokens: 12 }), await runtime.complete(b, { maxTokens: 12 })];
+    const alone = [
+      await runtime.complete(a, { maxTokens: 12 }),
+      await runtime.complete(b, { maxTokens: 12 }),
+    ];
     const together = await Promise.all([
       runtime.complete(a, { maxTokens: 12 }),
       runtime.complete(b, { maxTokens: 12 }),

@@ -29,28 +29,57 @@ export interface TinyOptions {
 }
 
 export function tinyModel(options: TinyOptions = {}): Model {
-  const { seed = 1, hidden = 40, layers = 2, vocab = 300, bias = false, tied = false, factored, dtype = "f32" } = options;
+  const {
+    seed = 1,
+    hidden = 40,
+    layers = 2,
+    vocab = 300,
+    bias = false,
+    tied = false,
+    factored,
+    dtype = "f32",
+  } = options;
   const spec = modelSpec(
     {
-      model_type: "llama", architectures: ["LlamaForCausalLM"], vocab_size: vocab, hidden_size: hidden, num_hidden_layers: layers,
-      num_attention_heads: 4, num_key_value_heads: 2, head_dim: 12, intermediate_size: 72, hidden_act: "silu",
-      max_position_embeddings: 128, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: tied, attention_bias: bias,
+      model_type: "llama",
+      architectures: ["LlamaForCausalLM"],
+      vocab_size: vocab,
+      hidden_size: hidden,
+      num_hidden_layers: layers,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      head_dim: 12,
+      intermediate_size: 72,
+      hidden_act: "silu",
+      max_position_embeddings: 128,
+      rms_norm_eps: 1e-5,
+      rope_theta: 10000,
+      tie_word_embeddings: tied,
+      attention_bias: bias,
       mlp_bias: bias,
     },
     "a tiny model",
   );
   let next = seed * 1000;
-  const random = (count: number, scale: number): Float32Array => gaussian(count, next++).map((v) => v * scale);
+  const random = (count: number, scale: number): Float32Array =>
+    gaussian(count, next++).map((v) => v * scale);
   const dense = (rows: number, cols: number, scale: number, withBias: boolean): DenseLinear =>
-    store(denseFromF32(random(rows * cols, scale), rows, cols, withBias ? random(rows, 0.1) : undefined), dtype);
+    store(
+      denseFromF32(random(rows * cols, scale), rows, cols, withBias ? random(rows, 0.1) : undefined),
+      dtype,
+    );
   const factoredLinear = (rows: number, cols: number): FactoredLinear => {
     const { rank, paths, envelope, mid } = factored!;
     const size = 1 / Math.sqrt(rank * cols * paths) / envelope;
-    const around = (count: number, scale: number): Float32Array => random(count, 0.3 * scale).map((v) => v + scale);
+    const around = (count: number, scale: number): Float32Array =>
+      random(count, 0.3 * scale).map((v) => v + scale);
     return {
-      kind: "factored", rows, cols,
+      kind: "factored",
+      rows,
+      cols,
       paths: Array.from({ length: paths }, () => ({
-        rank, envelope,
+        rank,
+        envelope,
         outSigns: packSigns(random(rows * rank, 1), rows, rank),
         inSigns: packSigns(random(rank * cols, 1), rank, cols),
         outScales: around(envelope * rows, size),
@@ -74,11 +103,20 @@ export function tinyModel(options: TinyOptions = {}): Model {
   const norms = new Map<string, Float32Array>();
   return {
     spec,
-    checkpoint: { name: "a tiny model", format: "safetensors", tensors: new Map(), config: {} } as unknown as Checkpoint,
+    checkpoint: {
+      name: "a tiny model",
+      format: "safetensors",
+      tensors: new Map(),
+      config: {},
+    } as unknown as Checkpoint,
     linear: (site) => Promise.resolve(linears.get(`${site.layer} ${site.role}`)!),
     norm: (site) => {
       const key = JSON.stringify(site);
-      if (!norms.has(key)) norms.set(key, gaussian(hidden, seed + key.length + 7).map((v) => 1 + 0.2 * v));
+      if (!norms.has(key))
+        norms.set(
+          key,
+          gaussian(hidden, seed + key.length + 7).map((v) => 1 + 0.2 * v),
+        );
       return Promise.resolve({ weight: norms.get(key)! });
     },
     embedding: () => Promise.resolve(embedding),
@@ -101,7 +139,9 @@ export function byteTokenizer(stopIds: readonly number[] = []): Tokenizer {
     vocabSize: 300,
     stopIds: new Set(stopIds),
     encode: (text) => [...new TextEncoder().encode(text)],
-    decode: (ids) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(ids.filter((id) => id < 256))),
-    renderChat: (messages) => messages.map(({ role, content }) => `<${role}>${content}`).join("") + "<assistant>",
+    decode: (ids) =>
+      new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(ids.filter((id) => id < 256))),
+    renderChat: (messages) =>
+      messages.map(({ role, content }) => `<${role}>${content}`).join("") + "<assistant>",
   };
 }

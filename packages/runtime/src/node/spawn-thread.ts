@@ -4,7 +4,8 @@ import { Worker } from "node:worker_threads";
 import { WORKER_SOURCE, type FromWorker, type SpawnThread } from "../executors/worker-source.js";
 
 export const spawnNodeThread: SpawnThread = (events) => {
-  const worker = new Worker(WORKER_SOURCE, { eval: true, name: "subbit" });
+  // Without the flags of the process: `--input-type=module` would make the source a module.
+  const worker = new Worker(WORKER_SOURCE, { eval: true, name: "subbit", execArgv: [] });
   worker.on("message", (message: FromWorker) => events.message(message));
   worker.on("error", (error) => events.failure(error.stack ?? error.message));
   worker.on("messageerror", (error) => events.failure(error.message));

@@ -1,0 +1,176 @@
+/** Threads: they end when asked, fail loudly, sleep when idle, and never keep a process alive. */
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { promisify } from "node:util";
+import { describe, expect, it } from "vitest";
+import { CTRL_END, CTRL_THREADS, CTRL_TOKENS, CTRL_TOKEN_IDS, DTYPE_F32, OP_EMBED } from "../src/abi.js";
+import { workerExecutor } from "../src/executors/workers.js";
+import type { SpawnThread } from "../src/executors/worker-source.js";
+import { loadModel } from "../src/index.js";
+import { spawnNodeThread } from "../src/node/spawn-thread.js";
+import { compileKernels } from "../src/wasm/compile.js";
+import { probeWasm } from "../src/wasm/probes.js";
+import { tinyModel } from "./tiny-models.js";
+
+/** Spawns real threads and counts those alive. */
+function countingSpawn() {
+  const alive = { count: 0 };
+  const spawn: SpawnThread = (events) => {
+    alive.count++;
+    const thread = spawnNodeThread({
+      message: (message) => events.message(message),
+      failure: (reason) => {
+        if (reason.includes("ended with code")) alive.count--;
+        events.failure(reason);
+      },
+    });
+    return thread;
+  };
+  return { alive, spawn };
+}
+
+/** An executor over one instruction that looks `ids` up in a table of one row; an id out of memory traps its thread. */
+async function embedder(threads: number) {
+  await probeWasm();
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
+  const words = new Uint32Array(memory.buffer);
+  words[CTRL_THREADS >> 2] = threads;
+  words[CTRL_TOKENS >> 2] = 2;
+  // dst at 65536, stride 32; table at 16384, 1 row of 16 columns of 4 bytes.
+  words.set([OP_EMBED, 0, 0, 65536, 32, 16384, DTYPE_F32, 1, 16, 64], CTRL_END >> 2);
+  const { alive, spawn } = countingSpawn();
+  const executor = await workerExecutor(spawn, await compileKernels("baseline", true), memory, threads);
+  const run = (...ids: number[]): Promise<void> => {
+    words.set(ids, CTRL_TOKEN_IDS >> 2);
+    return executor.run(CTRL_END, CTRL_END + 64);
+  };
+  return { alive, executor, run };
+}
+
+describe("worker threads", () => {
+  it.each([1, 2, 3])("%i of them work, sleep, work again and end", async (threads) => {
+    const { alive, executor, run } = await embedder(threads);
+    for (let round = 0; round < 20; round++) {
+      await run(0, 0);
+      if (round % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(alive.count).toBe(threads);
+    await executor.dispose();
+    expect(alive.count).toBe(0);
+    await executor.dispose();
+  });
+
+  it("a trap in any thread rejects the caller, and every call after it", async () => {
+    for (const ids of [
+      [0x1000000, 0],
+      [0, 0x1000000],
+    ]) {
+      const { alive, executor, run } = await embedder(2);
+      await expect(run(...ids)).rejects.toMatchObject({
+        code: "internal",
+        message: expect.stringContaining("out of bounds"),
+      });
+      await expect(run(0, 0)).rejects.toMatchObject({ code: "internal" });
+      await executor.dispose();
+      expect(alive.count).toBe(0);
+    }
+  });
+
+  it("disposing a working model rejects what is under way", async () => {
+    const model = await loadModel(tinyModel({ seed: 2, layers: 6 }), undefined, { threads: 2 });
+    const pending = expect(model.complete([1, 2, 3], { maxTokens: 100 })).rejects.toMatchObject({
+      code: "usage",
+    });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await model.dispose();
+    await pending;
+    await expect(model.logits([1])).rejects.toMatchObject({ code: "usage" });
+  });
+
+  it("an idle model uses no processor time", async () => {
+    const model = await loadModel(tinyModel({ seed: 2 }), undefined, { threads: 2 });
+    await model.complete([1, 2, 3], { maxTokens: 10 });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 1000).toBeLessThan(150);
+    await model.dispose();
+  });
+});
+
+describe("a process that forgets to dispose", () => {
+  const entry = new URL("../dist/index.js", import.meta.url);
+  it.skipIf(!existsSync(entry) || !existsSync("models/stories-11m"))(
+    "ends by itself, after its work",
+    async () => {
+      const script = `
+      const { load } = await import(${JSON.stringify(entry.href)});
+      const model = await load("models/stories-11m", { threads: 2, contextTokens: 64 });
+      const { ids } = await model.complete("Once", { maxTokens: 8 });
+      process.stdout.write(ids.length + " tokens");`;
+      const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
+        timeout: 30_000,
+      });
+      expect(stdout).toBe("8 tokens");
+    },
+  );
+});
+
+describe("loading", () => {
+  const model = tinyModel({ seed: 3 });
+
+  it("refuses what cannot fit before it reads a weight", async () => {
+    const huge = { ...model.spec, vocabSize: 2 ** 20, hiddenSize: 2 ** 13 };
+    const unread = (): never => {
+      throw new Error("a weight was read");
+    };
+    const asked = loadModel({
+      ...model,
+      spec: huge,
+      embedding: unread,
+      linear: unread,
+      head: unread,
+      norm: unread,
+    });
+    await expect(asked).rejects.toMatchObject({
+      code: "resources",
+      message: expect.stringMatching(/needs \d+ bytes/),
+    });
+  });
+
+  it("counts the KV cache of a long context", async () => {
+    const long = { ...model.spec, maxPositions: 2 ** 24 };
+    await expect(
+      loadModel({ ...model, spec: long }, undefined, { contextTokens: 2 ** 24 }),
+    ).rejects.toMatchObject({
+      code: "resources",
+    });
+  });
+
+  it.each([
+    { threads: 0 },
+    { threads: 1.5 },
+    { threads: 65 },
+    { contextTokens: 129 },
+    { contextTokens: 0 },
+    { tileTokens: 0 },
+    { tileTokens: 257 },
+  ])("refuses %j", async (options) => {
+    await expect(loadModel(model, undefined, options)).rejects.toMatchObject({ code: "usage" });
+  });
+
+  it("stops when the signal fires and reports every block", async () => {
+    await expect(loadModel(model, undefined, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: "interrupted",
+    });
+    const done: number[] = [];
+    const runtime = await loadModel(model, undefined, {
+      threads: 1,
+      onProgress: (event) => done.push(event.done / event.total),
+    });
+    expect(done).toEqual([0, 1 / 3, 2 / 3, 1]);
+    expect(runtime.capabilities).toMatchObject({ device: "cpu", threads: 1 });
+    await runtime.dispose();
+  });
+});
