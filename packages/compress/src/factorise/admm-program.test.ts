@@ -1,6 +1,7 @@
 import { normalVariates } from "@subbit/core";
 import { afterAll, describe, expect, it } from "vitest";
 import { type AdmmState, type AdmmVariant, CHUNK, compileAdmm, POWER_STEPS } from "./admm-program.js";
+import { RELATIVE_RIDGE } from "./shifted-inverse.js";
 
 /** Single precision through an inverse of condition number up to about 50. */
 const TOLERANCE = 3e-4;
@@ -35,7 +36,8 @@ describe.each(Object.entries(VARIANTS))("ADMM with %s", (_name, variant) => {
     const program = await compileAdmm({ rows, cols, rank }, variant, { threads: 1 });
     programs.push(program);
     const rhos = [0.3, 0.7];
-    const state = await program.run(weight, start, rhos);
+    const { state, inverseError } = await program.run(weight, start, rhos);
+    expect(inverseError).toBeLessThan(1e-3);
     const twin = { out: twinOf(start, "out", rows, rank), in: twinOf(start, "in", cols, rank) };
     const w = matrix(weight, rows, cols);
     for (const rho of rhos) {
@@ -59,7 +61,7 @@ it("continues where a chunk ended", async () => {
   const start = randomState(rows, cols, rank, variant);
   const whole = await program.run(weight, start, rhos);
   const half = await program.run(weight, start, rhos.slice(0, 11));
-  expect(await program.run(weight, half, rhos.slice(11))).toEqual(whole);
+  expect((await program.run(weight, half.state, rhos.slice(11))).state).toEqual(whole.state);
 });
 
 function randomState(rows: number, cols: number, rank: number, variant: AdmmVariant): AdmmState {
@@ -94,9 +96,9 @@ function halfIteration(w: number[][], self: Twin, x: number[][], rho: number, va
   const product = multiply(w, x);
   for (let inner = 0; inner < variant.projections; inner++) {
     const weight = inner === 0 ? rho : 1;
-    const shifted = gram.map((row, i) =>
-      row.map((value, j) => value + (i === j ? weight + variant.ridge : 0)),
-    );
+    const relative = (RELATIVE_RIDGE * gram.flat().reduce((sum, value) => sum + value ** 2, 0)) / gram.length;
+    const diagonal = weight + variant.ridge + relative;
+    const shifted = gram.map((row, i) => row.map((value, j) => value + (i === j ? diagonal : 0)));
     const right = product.map((row, i) =>
       row.map((value, k) => value + weight * (self.a[i][k] - self.u[i][k])),
     );

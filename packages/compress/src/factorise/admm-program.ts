@@ -8,8 +8,18 @@
  * Pi the nearest matrix of signs times an envelope: u v^T (best rank 1 of the magnitudes), or u 1^T when the middle
  * scale is fixed to one, where u is simply the mean magnitude of each row.
  */
+import { normalVariates } from "@subbit/core";
 import { compile, Graph, ops, type Program, type Value } from "@subbit/engine";
-import { Identities, invert, type InverseStep, inverseCoefficients, LEAF, stepsNeeded } from "./inverse.js";
+import { Identities } from "./inverse.js";
+import {
+  constantShift,
+  type InverseSettings,
+  scheduledShift,
+  scheduleRow,
+  scheduleWidth,
+  type Shift,
+  shiftedInverse,
+} from "./shifted-inverse.js";
 
 /** `unit`: envelope u 1^T, so that no middle scale is stored; `free`: u v^T. */
 export type MiddleScale = "unit" | "free";
@@ -24,7 +34,7 @@ export interface AdmmVariant {
   readonly middle: MiddleScale;
   /** Projections per half iteration; those after the first run at rho = 1 (3 in DBF, 1 in NanoQuant). */
   readonly projections: number;
-  /** Added to the diagonal of X^T X, whose entries are 1, beside RELATIVE_RIDGE. */
+  /** Added to the diagonal of X^T X, whose entries are 1. */
   readonly ridge: number;
   /** The smallest rho of the schedule; ridge + this bounds the spectrum from below. */
   readonly smallestRho: number;
@@ -33,34 +43,10 @@ export interface AdmmVariant {
 /** Iterations of one run; more than that are several runs, between which the caller may stop. */
 export const CHUNK = 50;
 
-/**
- * Of the mean eigenvalue of X^T X weighted by itself, added to its diagonal too: bounds the condition number where few rows
- * of X carry all weight (a matrix of low rank, inputs of outlier size), and is nothing beside the ridge elsewhere.
- */
-export const RELATIVE_RIDGE = 1e-3;
-/** What the inverse may be off, relative, in its worst direction; the next iteration corrects it. */
-const INVERSE_TOLERANCE = 1e-5;
 /** Steps to the best rank 1 of |P|; each shrinks the error some hundredfold, since |P| of a large matrix is close to rank 1. */
 export const POWER_STEPS = 3;
-/** The diagonal of X^T X is 1 up to rounding. */
-const ROUNDING_ROOM = 1.001;
 /** Keeps the division by a factor's size defined when the factor has vanished. */
 const TINY = 1e-30;
-
-/** Steps of the inverse at the smallest shift; larger ones converge sooner and stay converged. */
-function inverseSteps({ ridge, smallestRho }: AdmmVariant): number {
-  return stepsNeeded(ridge + smallestRho, largestEigenvalue(ridge + smallestRho), INVERSE_TOLERANCE);
-}
-
-/** Of a leading block of at most LEAF rows of X^T X + shift I: its trace bounds it. */
-function largestEigenvalue(shift: number): number {
-  return LEAF * ROUNDING_ROOM + shift;
-}
-
-/** rho and the inverse's coefficients. */
-function scheduleWidth(variant: AdmmVariant): number {
-  return 1 + 2 * inverseSteps(variant);
-}
 
 /** One factor between iterations. */
 interface Factor {
@@ -104,76 +90,65 @@ export async function compileAdmm(
   variant: AdmmVariant,
   options: AdmmOptions,
 ): Promise<AdmmProgram> {
-  const graph = buildAdmm(shape, variant, options.careful ?? false);
+  const { ridge, smallestRho } = variant;
+  const settings = { rank: shape.rank, ridge, smallestRho, careful: options.careful ?? false };
+  const graph = buildAdmm(shape, variant, settings);
   const program = await compile(graph, { threads: options.threads, spin: options.threads > 1 });
   return {
-    run: (weight, state, rhos) => runChunk(program, shape, variant, weight, state, rhos),
+    run: (weight, state, rhos) => runChunk(program, settings, weight, state, rhos),
     dispose: () => program.dispose(),
   };
 }
 
 async function runChunk(
   program: Program,
-  { rank }: AdmmShape,
-  variant: AdmmVariant,
+  settings: InverseSettings,
   weight: Float32Array,
   state: AdmmState,
   rhos: readonly number[],
 ): Promise<ChunkResult> {
-  const width = scheduleWidth(rank, variant);
-  const schedule = new Float32Array(CHUNK * width);
-  rhos.forEach((rho, row) => {
-    schedule[row * width] = rho;
-    schedule.set(shiftCoefficients(rho + variant.ridge, rank, variant), row * width + 1);
-  });
+  const schedule = new Float32Array(CHUNK * scheduleWidth(settings));
+  rhos.forEach((rho, at) => schedule.set(scheduleRow(rho, settings), at * scheduleWidth(settings)));
   const trips = BigInt64Array.of(BigInt(rhos.length));
-  const inverseError = Float32Array.of(0);
-  const { inverseError: worst, ...next } = await program.run({
-    weight,
-    schedule,
-    trips,
-    inverseError,
-    ...state,
-  });
-  return { state: next as AdmmState, inverseError: Math.sqrt((worst as Float32Array)[0] / rank) };
+  const worst = new Float32Array(1);
+  const { worst: met, ...next } = await program.run({ weight, schedule, trips, worst, ...state });
+  return { state: next as AdmmState, inverseError: Math.sqrt(met[0] / settings.rank) };
 }
 
-function shiftCoefficients(shift: number, variant: AdmmVariant): Float32Array {
-  return inverseCoefficients(shift, largestEigenvalue(shift), inverseSteps(variant));
-}
-
-function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant): Graph {
+function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant, settings: InverseSettings): Graph {
   const graph = new Graph();
   const weight = graph.input("weight", [rows, cols]);
-  const schedule = graph.input("schedule", [CHUNK, scheduleWidth(variant)]);
+  const schedule = graph.input("schedule", [CHUNK, scheduleWidth(settings)]);
   const trips = graph.input("trips", [], "i64");
-  const identities = new Identities(graph);
+  const worst = graph.input("worst", [1, 1]);
   const inputs = (["out", "in"] as const).flatMap((side) =>
     fieldsOf(variant).map((field) => {
       const length = side === "out" ? rows : cols;
       return graph.input(`${side}.${field}`, field === "norm" ? [1, 1] : [length, rank]);
     }),
   );
-  const fixed = constantSteps(graph, variant);
-  const body = (trip: Value, carried: readonly Value[]): readonly Value[] => {
-    const row = ops.gather(schedule, trip);
-    const at = (i: number): Value => ops.slice(row, 0, i, i + 1);
-    const first: Shift = {
-      rho: at(0),
-      steps: Array.from({ length: inverseSteps(variant) }, (_, i) => ({
-        identity: at(1 + 2 * i),
-        product: at(2 + 2 * i),
-      })),
-    };
-    const shifts = Array.from({ length: variant.projections }, (_, i) =>
-      i === 0 ? first : { rho: 1, steps: fixed },
-    );
-    const [outFactor, inFactor] = unpack(carried, variant);
-    const nextOut = halfIteration(weight, false, outFactor, inFactor, shifts, variant, identities);
-    const nextIn = halfIteration(weight, true, inFactor, nextOut, shifts, variant, identities);
-    return [nextOut, nextIn].flatMap((factor) => fieldsOf(variant).map((field) => factor[field]));
+  const shared = {
+    weight,
+    variant,
+    settings,
+    identities: new Identities(graph),
+    probe: graph.constant(normalVariates(rank, { seed: 0 }), [rank, 1]),
   };
-  const final = unpack(ops.loop({ trips, carried: inputs, body }), variant);
+  const later = constantShift(graph, 1, settings);
+  const body = (trip: Value, [worstBefore, ...carried]: readonly Value[]): readonly Value[] => {
+    const first = scheduledShift(ops.gather(schedule, trip), settings);
+    const shifts = Array.from({ length: variant.projections }, (_, i) => (i === 0 ? first : later));
+    const [outFactor, inFactor] = unpack(carried, variant);
+    const nextOut = halfIteration(outFactor, inFactor, false, shifts, shared);
+    const nextIn = halfIteration(inFactor, nextOut.factor, true, shifts, shared);
+    const state = [nextOut.factor, nextIn.factor].flatMap((factor) =>
+      fieldsOf(variant).map((field) => factor[field]),
+    );
+    return [[...nextOut.errors, ...nextIn.errors].reduce(ops.maximum, worstBefore), ...state];
+  };
+  const [worstAfter, ...after] = ops.loop({ trips, carried: [worst, ...inputs], body });
+  graph.output("worst", worstAfter);
+  const final = unpack(after, variant);
   (["out", "in"] as const).forEach((side, i) => {
     for (const field of fieldsOf(variant)) graph.output(`${side}.${field}`, final[i][field]);
   });
@@ -197,51 +172,44 @@ function unpack(values: readonly Value[], variant: AdmmVariant): [Factor, Factor
   return [factor(0), factor(fields.length)];
 }
 
-interface Shift {
-  readonly rho: Value | number;
-  readonly steps: readonly InverseStep[];
+/** What all half iterations share. */
+interface Shared {
+  readonly weight: Value;
+  readonly variant: AdmmVariant;
+  readonly settings: InverseSettings;
+  readonly identities: Identities;
+  readonly probe: Value;
 }
 
-/** The inverse's steps at rho = 1. */
-function constantSteps(graph: Graph, variant: AdmmVariant): InverseStep[] {
-  const coefficients = shiftCoefficients(1 + variant.ridge, variant);
-  return Array.from({ length: inverseSteps(variant) }, (_, i) => ({
-    identity: graph.scalar(coefficients[2 * i]),
-    product: graph.scalar(coefficients[2 * i + 1]),
-  }));
-}
-
-/** New state of `self` while `other` stands; `transposed` takes W^T in place of W. */
+/** New state of `self` while `other` stands, and the errors of the inverses; `transposed` takes W^T in place of W. */
 function halfIteration(
-  weight: Value,
-  transposed: boolean,
   self: Factor,
-  other: Factor,
+  { columns, norm }: Factor,
+  transposed: boolean,
   shifts: readonly Shift[],
-  variant: AdmmVariant,
-  identities: Identities,
-): Factor {
-  const { columns, norm } = other;
+  { weight, variant, settings, identities, probe }: Shared,
+): { readonly factor: Factor; readonly errors: readonly Value[] } {
   const gram = ops.div(ops.matmul(columns, columns, { transA: true }), ops.square(norm));
   const product = ops.matmul(weight, columns, { transA: transposed });
+  const errors: Value[] = [];
   const inverses = new Map<Shift, Value>();
-  let state = self;
+  const inverseOf = (shift: Shift): Value => {
+    const known = inverses.get(shift);
+    if (known) return known;
+    const { inverse, error } = shiftedInverse(gram, shift, probe, settings, identities);
+    errors.push(error);
+    const scaled = ops.div(inverse, norm);
+    inverses.set(shift, scaled);
+    return scaled;
+  };
+  let factor = self;
   for (const shift of shifts) {
-    const known = [...inverses].find(([{ steps }]) => steps === shift.steps)?.[1];
-    const inverse = known ?? ops.div(invertShifted(gram, shift, variant, identities), norm);
-    inverses.set(shift, inverse);
     // Everything is multiplied by the norm and the inverse divided by it: W X / norm without touching W X.
-    const pull = ops.mul(ops.sub(state.projected, state.dual), ops.mul(norm, shift.rho));
-    const solved = ops.matmul(ops.add(product, pull), inverse);
-    state = project(ops.add(solved, state.dual), variant);
+    const pull = ops.mul(ops.sub(factor.projected, factor.dual), ops.mul(norm, shift.rho));
+    const solved = ops.matmul(ops.add(product, pull), inverseOf(shift));
+    factor = project(ops.add(solved, factor.dual), variant);
   }
-  return state;
-}
-
-function invertShifted(gram: Value, shift: Shift, variant: AdmmVariant, identities: Identities): Value {
-  const amount =
-    typeof shift.rho === "number" ? shift.rho + variant.ridge : ops.add(shift.rho, variant.ridge);
-  return invert(ops.add(gram, ops.mul(identities.of(gram.shape[0]), amount)), shift.steps, identities);
+  return { factor, errors };
 }
 
 /** Pi(p), and what it leaves as the new dual. */

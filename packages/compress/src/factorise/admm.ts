@@ -5,6 +5,9 @@ import { type AdmmProgram, type AdmmShape, type AdmmState, type AdmmVariant, CHU
 /** Size of the random start beside a matrix of unit root mean square: small, so that the data soon outweigh it. */
 const START_SIZE = 0.1;
 
+/** Beyond this the inverses of a chunk were too far off, and it is run again with careful ones. */
+const INVERSE_ERROR_LIMIT = 1e-2;
+
 /** `S_out o (out 1^T)` and `S_in o (in 1^T)` with the middle scale between them; magnitudes may be any sign. */
 export interface RawPath {
   /** [rows, rank]; their signs are the path's. */
@@ -20,7 +23,8 @@ export interface RawPath {
 }
 
 export interface AdmmRun {
-  readonly program: AdmmProgram;
+  /** The program with plain or with careful inverses. */
+  readonly program: (careful: boolean) => Promise<AdmmProgram>;
   readonly shape: AdmmShape;
   readonly variant: AdmmVariant;
   /** [rows, cols], root mean square about 1. */
@@ -36,12 +40,20 @@ export interface AdmmRun {
 
 /** Anneals from a random start. */
 export async function runAdmm(run: AdmmRun): Promise<RawPath> {
-  const { program, shape, variant, weight, rhos } = run;
+  const { shape, variant, weight, rhos } = run;
   let state = startState(shape, variant, run.seed, run.stream);
-  for (let done = 0; done < rhos.length; done += CHUNK) {
+  let careful = false;
+  for (let done = 0; done < rhos.length;) {
     throwIfAborted(run.signal);
-    state = await program.run(weight, state, rhos.slice(done, done + CHUNK));
-    run.onIteration?.(Math.min(done + CHUNK, rhos.length));
+    const program = await run.program(careful);
+    const chunk = await program.run(weight, state, rhos.slice(done, done + CHUNK));
+    if (!careful && !(chunk.inverseError <= INVERSE_ERROR_LIMIT)) {
+      careful = true;
+      continue;
+    }
+    state = chunk.state;
+    done = Math.min(done + CHUNK, rhos.length);
+    run.onIteration?.(done);
   }
   throwIfAborted(run.signal);
   return rawPath(state, shape, variant);

@@ -211,6 +211,26 @@ describe("unusual matrices", () => {
     },
   );
 
+  it.each(["auto", "nanoquant", "dbf"] as const)(
+    "stays finite on a matrix of low rank and on outlier inputs (%s)",
+    async (method) => {
+      const [rows, cols, rank] = [120, 150, 100];
+      const low = Float32Array.from(
+        { length: rows * cols },
+        (_, at) => Math.sin(1.37 * at + 0.7 * Math.floor(at / cols)) + 1e-4 * Math.cos(at * at),
+      );
+      const found = await factoriser.factorise(low, rows, cols, { method, rank, iterations: 120 });
+      expect(found.relError).toBeLessThan(0.1);
+      // Two inputs a million times as important as the others.
+      const weight = normalVariates(rows * cols, { seed: 4 });
+      const input = new Float32Array(cols).fill(1);
+      input[7] = input[90] = 1e6;
+      const options = { method, rank, iterations: 60, importance: { input, shrinkage: 0 } } as const;
+      const outliers = await factoriser.factorise(weight, rows, cols, options);
+      expect(outliers.weightedRelError).toBeLessThan(0.1);
+    },
+  );
+
   it.each(METHODS)("takes a rank above both sides (%s)", async (method) => {
     const weight = normalVariates(10 * 12, { seed: 2 });
     const { linear, relError } = await factoriser.factorise(weight, 10, 12, {

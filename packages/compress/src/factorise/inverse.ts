@@ -102,7 +102,7 @@ export function invert(
   const polished = (block: Value, inverse: Value): Value =>
     careful ? ops.sub(ops.mul(inverse, 2), ops.matmul(ops.matmul(inverse, block), inverse)) : inverse;
   const recurse = (block: Value): Value => {
-    const size = block.shape[0] as number;
+    const size = block.shape[0];
     if (size <= LEAF) return polished(block, leaf(block));
     const half = size >> 1;
     const top = ops.slice(block, 0, 0, half);

@@ -15,10 +15,10 @@ export class Programs {
     this.threads = threads;
   }
 
-  admm(shape: AdmmShape, variant: AdmmVariant): Promise<AdmmProgram> {
+  admm(shape: AdmmShape, variant: AdmmVariant, careful: boolean): Promise<AdmmProgram> {
     const { middle, projections, ridge, smallestRho } = variant;
-    return this.once(`admm ${middle} ${projections} ${ridge} ${smallestRho}`, shape, () =>
-      compileAdmm(shape, variant, { threads: this.threads }),
+    return this.once(`admm ${middle} ${projections} ${ridge} ${smallestRho} ${careful}`, shape, () =>
+      compileAdmm(shape, variant, { threads: this.threads, careful }),
     );
   }
 

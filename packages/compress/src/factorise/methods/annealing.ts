@@ -18,9 +18,9 @@ export function annealing({ variant, iterations, rho }: AnnealingSettings): Meth
     iterations,
     overcomplete: true,
     refit: true,
-    factorise: async ({ programs, shape, weight, iterations: total, seed, path, signal, onIteration }) =>
+    factorise: ({ programs, shape, weight, iterations: total, seed, path, signal, onIteration }) =>
       runAdmm({
-        program: await programs.admm(shape, variant),
+        program: (careful) => programs.admm(shape, variant, careful),
         shape,
         variant,
         weight,
