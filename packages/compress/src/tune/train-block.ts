@@ -4,7 +4,7 @@
  * every feature of the residual stream by how much the model's own loss cares for it (NanoQuant, section on block
  * reconstruction). Never worse than before: the best state by the loss on a fixed sample of windows is returned.
  */
-import { type ModelSpec, SubbitError, throwIfAborted } from "@subbit/core";
+import { type ModelSpec, throwIfAborted } from "@subbit/core";
 import { type BlockPrograms, cosineSchedule, type Program } from "@subbit/engine";
 import { stepWindows } from "../distil/step-windows.js";
 import type { LatentSteps } from "../optimise/latent-step.js";
@@ -70,6 +70,8 @@ export async function trainBlock(
     throwIfAborted(signal);
     const chosen = stepWindows(step, batch, data.count, seed);
     const gradients = await runTune(await tune(), trainer, data, chosen, buffers);
+    // Rates too large for this block: the start is kept.
+    if (!Number.isFinite(gradients["loss"]![0])) return { state, lossBefore, lossAfter: lossBefore };
     await trainer.apply(gradients, schedule(step), options, latentSteps);
     onStep?.(step + 1, total);
   }
@@ -88,11 +90,7 @@ async function runTune(
   buffers: Record<string, Float32Array> = {},
 ): Promise<Record<string, Float32Array>> {
   const [hidden, target] = [await inputs.gather(windows), await targets.gather(windows)];
-  const results = await program.run({ ...trainer.feeds, hidden, target, importance }, buffers);
-  if (!Number.isFinite(results["loss"]![0])) {
-    throw new SubbitError("input", "Block tuning diverged; ask for smaller rates.");
-  }
-  return results;
+  return program.run({ ...trainer.feeds, hidden, target, importance }, buffers);
 }
 
 /** Mean loss over evenly spread windows. */
