@@ -14,7 +14,7 @@ export class TileRunner {
   readonly #executor: Executor;
   readonly #mutex = new Mutex();
   #cached: readonly number[] = [];
-  #failure: unknown;
+  #failure: Error | undefined;
   #disposed = false;
 
   constructor(memory: WebAssembly.Memory, executor: Executor, program: Program, threads: number) {
@@ -128,7 +128,7 @@ export class TileRunner {
     } catch (error) {
       // What the memory holds now is unknown: nothing may build on it.
       this.#cached = [];
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
       throw error;
     }
   }
