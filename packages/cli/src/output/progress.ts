@@ -114,7 +114,8 @@ export class ProgressDisplay {
     }
     const full = Math.round(share * BAR_CELLS);
     const bar = `[${"#".repeat(full)}${".".repeat(BAR_CELLS - full)}]`;
-    const width = Math.max(20, (this.#target.columns ?? 80) - 1);
+    // A pseudo-terminal may say that it has no columns at all.
+    const width = Math.max(20, (this.#target.columns || 80) - 1);
     const line = `${stage.name} ${bar}${percent}  ${tail}`.slice(0, width);
     this.#target.write(`\r\u001b[2K${line}`);
     this.#lineOpen = true;
