@@ -34,31 +34,39 @@ async function withModel<T>(folder: string, body: (model: Model) => Promise<T>):
 }
 
 describe.skipIf(!present)("golden fixtures (skipped where ../shared is absent)", () => {
-  it.each(variants)("%s: logits, hidden states and greedy tokens on 1 and 2 threads and the twin", async (variant) => {
-    const folder = join(MODELS, variant);
-    const { tolerance } = JSON.parse(readFileSync(join(folder, "meta.json"), "utf8")) as {
-      tolerance: { logits: Tolerance; hidden: Tolerance };
-    };
-    const golden = await openCheckpointAt(join(folder, "expected.safetensors"));
-    const ids = [...(await golden.readF32("input_ids"))];
-    const greedy = [...(await golden.readF32("greedy"))];
-    await withModel(folder, async (model) => {
-      for (const device of DEVICES) {
-        const runtime = await loadModel(model, undefined, device);
-        const what = `${variant} on ${JSON.stringify(device)}`;
-        expectWithin(await runtime.logits(ids), await golden.readF32("logits"), tolerance.logits, what);
-        const hidden = await runtime.hidden(ids);
-        expect(hidden.length).toBe(model.spec.layers + 1);
-        for (const [i, state] of hidden.entries()) {
-          expectWithin(state, await golden.readF32(`hidden.${i}`), tolerance.hidden, `${what}, hidden.${i}`);
+  it.each(variants)(
+    "%s: logits, hidden states and greedy tokens on 1 and 2 threads and the twin",
+    async (variant) => {
+      const folder = join(MODELS, variant);
+      const { tolerance } = JSON.parse(readFileSync(join(folder, "meta.json"), "utf8")) as {
+        tolerance: { logits: Tolerance; hidden: Tolerance };
+      };
+      const golden = await openCheckpointAt(join(folder, "expected.safetensors"));
+      const ids = [...(await golden.readF32("input_ids"))];
+      const greedy = [...(await golden.readF32("greedy"))];
+      await withModel(folder, async (model) => {
+        for (const device of DEVICES) {
+          const runtime = await loadModel(model, undefined, device);
+          const what = `${variant} on ${JSON.stringify(device)}`;
+          expectWithin(await runtime.logits(ids), await golden.readF32("logits"), tolerance.logits, what);
+          const hidden = await runtime.hidden(ids);
+          expect(hidden.length).toBe(model.spec.layers + 1);
+          for (const [i, state] of hidden.entries()) {
+            expectWithin(
+              state,
+              await golden.readF32(`hidden.${i}`),
+              tolerance.hidden,
+              `${what}, hidden.${i}`,
+            );
+          }
+          const prompt = [...(await golden.readF32("greedy_prompt"))];
+          expect((await runtime.complete(prompt, { maxTokens: greedy.length })).ids, what).toEqual(greedy);
+          await runtime.dispose();
         }
-        const prompt = [...(await golden.readF32("greedy_prompt"))];
-        expect((await runtime.complete(prompt, { maxTokens: greedy.length })).ids, what).toEqual(greedy);
-        await runtime.dispose();
-      }
-    });
-    await golden.close();
-  });
+      });
+      await golden.close();
+    },
+  );
 });
 
 describe.skipIf(!existsSync(STORIES))("stories-11m (skipped where ../shared is absent)", () => {

@@ -4,7 +4,7 @@ import { viewMemory } from "../twins/memory.js";
 import { instantiateKernels } from "../wasm/compile.js";
 import type { Executor } from "./types.js";
 
-/** The promise comes after a turn of the event loop's microtasks only: a page should prefer workers. */
+/** Computes on the caller's thread, which a page feels: workers are better wherever they can be had. */
 export function inlineExecutor(module: WebAssembly.Module, memory: WebAssembly.Memory): Executor {
   const kernels = instantiateKernels(module, memory);
   return {
@@ -21,8 +21,15 @@ export function twinExecutor(memory: WebAssembly.Memory): Executor {
   };
 }
 
-/** Lets timers and aborts in between tiles: without it a long text would block the event loop from start to end. */
+/** Work between two turns of the event loop. */
+const TURN_MS = 30;
+let lastTurn = 0;
+
+/** Lets timers, drawing and aborts in from time to time: a long text would block the event loop from start to end. */
 async function settle(work: () => void): Promise<void> {
-  await new Promise<void>((resolve) => setTimeout(resolve, 0));
+  if (performance.now() - lastTurn > TURN_MS) {
+    await new Promise<void>((resolve) => setTimeout(resolve, 0));
+    lastTurn = performance.now();
+  }
   work();
 }
