@@ -80,7 +80,11 @@ type Prepared = Pick<RunContext, "recipe" | "windows" | "tune" | "seed" | "plan"
   readonly use: { readonly keepTeacher: boolean; readonly hiddenInMemory: boolean };
 };
 
-async function runStages(options: CompressOptions, prepared: Prepared, ledger: Ledger): Promise<CompressResult> {
+async function runStages(
+  options: CompressOptions,
+  prepared: Prepared,
+  ledger: Ledger,
+): Promise<CompressResult> {
   const { model, signal, evaluation } = options;
   const { plan, windows, use } = prepared;
   const started = performance.now();
@@ -119,7 +123,8 @@ async function runStages(options: CompressOptions, prepared: Prepared, ledger: L
     const state = await train(options, context, stages, measured);
     const info = { writtenBy: options.writtenBy ?? "subbit", recipe, teacherSha256 };
     const packed = packedModel(model, plan, state, info);
-    const findings: { verify?: NonNullable<CompressResult["verify"]>; quality?: Record<string, unknown> } = {};
+    const findings: { verify?: NonNullable<CompressResult["verify"]>; quality?: Record<string, unknown> } =
+      {};
     const written = await stages.run(
       "package",
       () =>
@@ -226,7 +231,11 @@ async function perplexityOfTeacher(context: RunContext, windows: Windows): Promi
 }
 
 /** What stands in the manifest as the recipe: enough to make the model again. */
-function describe(options: CompressOptions, context: RunContext, windowsHash: string): Record<string, unknown> {
+function describe(
+  options: CompressOptions,
+  context: RunContext,
+  windowsHash: string,
+): Record<string, unknown> {
   const { plan, tune, windows, seed, recipe, compile } = context;
   return {
     method: plan.method,

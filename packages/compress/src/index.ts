@@ -1,3 +1,4 @@
+export * from "./choices.js";
 export * from "./options.js";
 export * from "./recipe.js";
 export * from "./plan/plan.js";

@@ -15,20 +15,20 @@ export class Random {
 
   get state(): RandomState {
     const [a, b, c, d] = this.#state;
-    return [a!, b!, c!, d!];
+    return [a, b, c, d];
   }
 
   /** Uniform in [0, 2^32). */
   nextUint32(): number {
     const s = this.#state;
-    const result = Math.imul(rotateLeft(Math.imul(s[1]!, 5), 7), 9) >>> 0;
-    const t = s[1]! << 9;
-    s[2]! ^= s[0]!;
-    s[3]! ^= s[1]!;
-    s[1]! ^= s[2]!;
-    s[0]! ^= s[3]!;
-    s[2]! ^= t;
-    s[3] = rotateLeft(s[3]!, 11);
+    const result = Math.imul(rotateLeft(Math.imul(s[1], 5), 7), 9) >>> 0;
+    const t = s[1] << 9;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotateLeft(s[3], 11);
     return result;
   }
 
@@ -47,7 +47,7 @@ export class Random {
     const order = Uint32Array.from({ length: count }, (_, i) => i);
     for (let i = count - 1; i > 0; i--) {
       const j = this.nextInt(i + 1);
-      const kept = order[i]!;
+      const kept = order[i];
       order[i] = order[j]!;
       order[j] = kept;
     }

@@ -2,7 +2,7 @@
  * Recipes: every hyperparameter of the pipeline in one plain object, so that it can stand in the manifest and in the
  * ledger's keys. The defaults are the best measured per second on stories-11m (see docs/compress.md).
  */
-import type { Preset } from "./options.js";
+import type { Preset } from "./choices.js";
 
 /** Step sizes of the parameter groups, relative to the magnitude of what they change. */
 export interface LearningRates {

@@ -38,28 +38,35 @@ describe("compress", () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  it.each(["none", "blocks", "scales", "full"] as const)("makes a model that opens and runs with --tune %s", async (tune) => {
-    const result = await compress({ ...base, tune, evaluation: { ...tinyText(200, 3), seqlen: 24 } });
-    expect((await readdir(folder)).sort()).toEqual(["out"]);
-    const model = await openModel(await openCheckpointAt(base.out));
-    const { logits } = await modelForward(model, [1, 2, 3], { threads: 1 });
-    expect(logits.every(Number.isFinite)).toBe(true);
-    const size = (await readFile(join(base.out, "model.safetensors"))).length;
-    expect(result.fileBytes).toBe(size);
-    expect(result.plan.totals.fileBytes).toBe(size);
-    expect(result.bpw).toBeLessThanOrEqual(3);
-    for (const stage of result.stages) {
-      if (stage.lossBefore !== undefined) expect(stage.lossAfter).toBeLessThanOrEqual(stage.lossBefore);
-    }
-    if (tune === "full") {
-      const { lossBefore, lossAfter } = result.stages.find((stage) => stage.stage === "full")!;
-      expect(lossAfter).toBeLessThan(0.9 * lossBefore!);
-    }
-    await model.close();
-  });
+  it.each(["none", "blocks", "scales", "full"] as const)(
+    "makes a model that opens and runs with --tune %s",
+    async (tune) => {
+      const result = await compress({ ...base, tune, evaluation: { ...tinyText(200, 3), seqlen: 24 } });
+      expect((await readdir(folder)).sort()).toEqual(["out"]);
+      const model = await openModel(await openCheckpointAt(base.out));
+      const { logits } = await modelForward(model, [1, 2, 3], { threads: 1 });
+      expect(logits.every(Number.isFinite)).toBe(true);
+      const size = (await readFile(join(base.out, "model.safetensors"))).length;
+      expect(result.fileBytes).toBe(size);
+      expect(result.plan.totals.fileBytes).toBe(size);
+      expect(result.bpw).toBeLessThanOrEqual(3);
+      for (const stage of result.stages) {
+        if (stage.lossBefore !== undefined) expect(stage.lossAfter).toBeLessThanOrEqual(stage.lossBefore);
+      }
+      if (tune === "full") {
+        const { lossBefore, lossAfter } = result.stages.find((stage) => stage.stage === "full")!;
+        expect(lossAfter).toBeLessThan(0.9 * lossBefore!);
+      }
+      await model.close();
+    },
+  );
 
   it("gives equal bytes twice, and after any number of interruptions and damaged files", async () => {
-    const options = { ...base, tune: "full", recipe: { ...RECIPE, blocks: { ...RECIPE.blocks, beforeFull: true } } } as const;
+    const options = {
+      ...base,
+      tune: "full",
+      recipe: { ...RECIPE, blocks: { ...RECIPE.blocks, beforeFull: true } },
+    } as const;
     await compress(options);
     const whole = await folderHash(base.out);
     await rm(base.out, { recursive: true });
@@ -111,7 +118,9 @@ describe("compress", () => {
       measure: async () => ({ perplexity: 12.5 }),
     });
     expect(result.verify?.maxAbsDifference).toBe(0);
-    expect(JSON.parse(await readFile(join(base.out, "subbit.json"), "utf8")).quality).toEqual({ perplexity: 12.5 });
+    expect(JSON.parse(await readFile(join(base.out, "subbit.json"), "utf8")).quality).toEqual({
+      perplexity: 12.5,
+    });
     expect(await readFile(join(base.out, "README.md"), "utf8")).toContain("| perplexity | 12.5 |");
   });
 
@@ -123,7 +132,11 @@ describe("compress", () => {
 
   it.each([
     ["an empty text", { calibration: { ids: new Int32Array(0), name: "empty.txt" } }, "input"],
-    ["a text of another tokenizer", { calibration: { ids: new Int32Array(100).fill(99), name: "x.txt" } }, "input"],
+    [
+      "a text of another tokenizer",
+      { calibration: { ids: new Int32Array(100).fill(99), name: "x.txt" } },
+      "input",
+    ],
     ["a budget below the smallest", { bpw: 0.1 }, "input"],
     ["a memory limit below any run", { memoryLimit: 1e6 }, "resources"],
   ] as const)("refuses %s before anything is written", async (_, change, code) => {
@@ -134,7 +147,15 @@ describe("compress", () => {
   it("refuses an existing output unless told to overwrite", async () => {
     await compress({ ...base, tune: "none" });
     await expect(compress({ ...base, tune: "none" })).rejects.toMatchObject({ code: "usage" });
-    await compress({ ...base, tune: "none", overwrite: true, embedBits: 4, keepLast: 1, method: "littlebit", bpw: 4 });
+    await compress({
+      ...base,
+      tune: "none",
+      overwrite: true,
+      embedBits: 4,
+      keepLast: 1,
+      method: "littlebit",
+      bpw: 4,
+    });
     const model = await openModel(await openCheckpointAt(base.out));
     expect((await model.linear({ layer: 1, role: "q" })).kind).toBe("dense");
     await model.close();
@@ -143,7 +164,8 @@ describe("compress", () => {
 
 async function folderHash(folder: string): Promise<string> {
   const hash = createHash("sha256");
-  for (const name of (await readdir(folder)).sort()) hash.update(name).update(await readFile(join(folder, name)));
+  for (const name of (await readdir(folder)).sort())
+    hash.update(name).update(await readFile(join(folder, name)));
   return hash.digest("hex");
 }
 
@@ -151,11 +173,11 @@ async function folderHash(folder: string): Promise<string> {
 async function damageOne(work: string, random: Random): Promise<void> {
   const names = (await readdir(work)).filter((name) => /\.safetensors$|\.snapshot\.[ab]$/.test(name));
   if (names.length === 0 || random.next() < 0.5) return;
-  const file = join(work, names[random.nextInt(names.length)]!);
+  const file = join(work, names[random.nextInt(names.length)]);
   const bytes = await readFile(file);
   if (random.next() < 0.5) await truncate(file, random.nextInt(bytes.length));
   else {
-    bytes[random.nextInt(bytes.length)]! ^= 0x10;
+    bytes[random.nextInt(bytes.length)] ^= 0x10;
     await writeFile(file, bytes);
   }
 }

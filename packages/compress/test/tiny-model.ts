@@ -1,5 +1,13 @@
 /** A small random llama in memory, as a checkpoint of its own: what the tests of the pipeline compress. */
-import { blobFiles, encodeSafetensors, LINEAR_ROLES, type Model, modelSpec, openCheckpoint, openModel } from "@subbit/core";
+import {
+  blobFiles,
+  encodeSafetensors,
+  LINEAR_ROLES,
+  type Model,
+  modelSpec,
+  openCheckpoint,
+  openModel,
+} from "@subbit/core";
 import { Random } from "../src/random.js";
 
 export const TINY_CONFIG = {
@@ -33,7 +41,11 @@ export async function tinyModel(seed = 1): Promise<Model> {
   for (let layer = 0; layer < spec.layers; layer++) {
     for (const role of LINEAR_ROLES) {
       const { rows, cols } = spec.linearShapes[role];
-      add(`${spec.names.linear({ layer, role })}.weight`, [rows, cols], () => normal(random) / Math.sqrt(cols));
+      add(
+        `${spec.names.linear({ layer, role })}.weight`,
+        [rows, cols],
+        () => normal(random) / Math.sqrt(cols),
+      );
     }
     for (const role of ["attention-norm", "mlp-norm"] as const) {
       add(`${spec.names.norm({ layer, role })}.weight`, [spec.hiddenSize], () => 1 + 0.1 * normal(random));

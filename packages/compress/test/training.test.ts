@@ -10,7 +10,13 @@ import { recipeOf } from "../src/recipe.js";
 import { blockForms, stateFeeds } from "../src/student/feeds.js";
 import { stateOfFactorised } from "../src/student/from-factorised.js";
 import { MemoryHidden } from "../src/student/hidden-store.js";
-import { embed, type EndsState, type ModelState, readDenseBlock, readEnds } from "../src/student/model-state.js";
+import {
+  embed,
+  type EndsState,
+  type ModelState,
+  readDenseBlock,
+  readEnds,
+} from "../src/student/model-state.js";
 import { type BlockState, blockArrays, copyBlock, type LinearState } from "../src/student/state.js";
 import { TeacherBlocks } from "../src/student/teacher-blocks.js";
 import { trainBlock } from "../src/tune/train-block.js";
@@ -38,7 +44,11 @@ beforeAll(async () => {
   hidden = [await stored(states)];
   for (let layer = 0; layer < spec.layers; layer++) {
     const dense = await readDenseBlock(model, layer);
-    const program = await programs.get(blockForms(dense), { mode: "forward", batch: windows.count, tokens: 20 });
+    const program = await programs.get(blockForms(dense), {
+      mode: "forward",
+      batch: windows.count,
+      tokens: 20,
+    });
     states = (await program.run({ ...stateFeeds(dense), hidden: states }))["out"]!;
     hidden.push(await stored(states));
     const linears = { ...dense.linears } as Record<(typeof LINEAR_ROLES)[number], LinearState>;
@@ -60,7 +70,10 @@ beforeAll(async () => {
 
 async function stored(states: Float32Array): Promise<MemoryHidden> {
   const store = new MemoryHidden(windows.count, 20 * model.spec.hiddenSize);
-  await store.scatter(Array.from({ length: windows.count }, (_, i) => i), states);
+  await store.scatter(
+    Array.from({ length: windows.count }, (_, i) => i),
+    states,
+  );
   return store;
 }
 
@@ -95,16 +108,16 @@ describe("calibrate", () => {
         for (const kind of ["inputSquares", "outputGradSquares"] as const) {
           const means = block[role][kind];
           means.forEach((mean, i) => {
-            const direct = single.reduce((sum, one) => sum + one[layer]![role][kind][i]!, 0) / windows.count;
+            const direct = single.reduce((sum, one) => sum + one[layer][role][kind][i], 0) / windows.count;
             expect(Math.abs(mean - direct)).toBeLessThanOrEqual(1e-4 * direct + 1e-9);
           });
         }
       }
     }
     const { inputs, outputs } = await momentsByHand();
-    inputs.forEach((mean, i) => expect(all[0]!.q.inputSquares[i]).toBeCloseTo(mean, 4));
+    inputs.forEach((mean, i) => expect(all[0].q.inputSquares[i]).toBeCloseTo(mean, 4));
     outputs.forEach((mean, i) => {
-      expect(Math.abs(all.at(-1)!.down.outputGradSquares[i]! - mean)).toBeLessThan(1e-3 * mean);
+      expect(Math.abs(all.at(-1)!.down.outputGradSquares[i] - mean)).toBeLessThan(1e-3 * mean);
     });
     expect(momentsFromArtefact(momentsToArtefact(all))).toEqual(all);
   });
@@ -120,23 +133,23 @@ async function momentsByHand(): Promise<{ inputs: Float64Array; outputs: Float64
   windows.ids.forEach((id, t) => {
     const x = table.subarray(id * width, (id + 1) * width);
     const size = Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / width + norm.eps);
-    for (let i = 0; i < width; i++) inputs[i]! += ((x[i]! / size) * weight[i]!) ** 2 / windows.ids.length;
+    for (let i = 0; i < width; i++) inputs[i] += ((x[i] / size) * weight[i]) ** 2 / windows.ids.length;
     if (t % windows.seqlen === windows.seqlen - 1) return;
     const h = states.subarray(t * width, (t + 1) * width);
     const rms = Math.sqrt(h.reduce((sum, value) => sum + value * value, 0) / width + norm.eps);
     const n = Array.from(h, (value) => value / rms);
     const { finalNorm, head } = ends;
     const dot = (token: number) =>
-      n.reduce((sum, value, i) => sum + value * finalNorm.weight[i]! * head[token * width + i]!, 0);
+      n.reduce((sum, value, i) => sum + value * finalNorm.weight[i] * head[token * width + i], 0);
     const logits = Array.from({ length: vocabSize }, (_, token) => dot(token));
     const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
     const g = new Float64Array(width);
     logits.forEach((logit, token) => {
       const error = Math.exp(logit) / total - Number(token === windows.ids[t + 1]);
-      for (let i = 0; i < width; i++) g[i]! += error * head[token * width + i]! * finalNorm.weight[i]!;
+      for (let i = 0; i < width; i++) g[i] += error * head[token * width + i] * finalNorm.weight[i];
     });
-    const along = g.reduce((sum, value, i) => sum + value * n[i]!, 0) / width;
-    for (let i = 0; i < width; i++) outputs[i]! += ((g[i]! - n[i]! * along) / rms) ** 2 / windows.ids.length;
+    const along = g.reduce((sum, value, i) => sum + value * n[i], 0) / width;
+    for (let i = 0; i < width; i++) outputs[i] += ((g[i] - n[i] * along) / rms) ** 2 / windows.ids.length;
   });
   return { inputs, outputs };
 }
@@ -153,7 +166,8 @@ describe("distil", () => {
   it("gives the same state whether or not it was stopped on the way", async () => {
     const whole = task({}, 8);
     await distil(whole, compile);
-    let saved: { arrays: Map<string, Float32Array>; step: number; losses: number[]; lossBefore: number } | undefined;
+    let saved:
+      { arrays: Map<string, Float32Array>; step: number; losses: number[]; lossBefore: number } | undefined;
     const stop = new AbortController();
     const first = distil(task({}, 8), {
       ...compile,
@@ -175,7 +189,7 @@ describe("distil", () => {
     const resumed = task({}, 8);
     await distil(resumed, { ...compile, from: saved! });
     for (const [layer, block] of whole.student.blocks.entries()) {
-      expect(blockArrays(resumed.student.blocks[layer]!)).toEqual(blockArrays(block));
+      expect(blockArrays(resumed.student.blocks[layer])).toEqual(blockArrays(block));
     }
   });
 
@@ -187,19 +201,25 @@ describe("distil", () => {
     const loss = async (change: (student: ModelState) => void) => {
       const moved = task({ ...all, rates: { latents: 0, scales: 0, norms: 0 } }, 1);
       change(moved.student);
-      return (await distil(moved, compile)).losses[0]!;
+      return (await distil(moved, compile)).losses[0];
     };
     let checked = 0;
     for (const layer of [0, 1]) {
-      for (const name of ["q.paths.0.midScales", "down.paths.0.outScales", "gate.paths.0.inScales", "mlp-norm.weight"]) {
+      for (const name of [
+        "q.paths.0.midScales",
+        "down.paths.0.outScales",
+        "gate.paths.0.inScales",
+        "mlp-norm.weight",
+      ]) {
         for (const i of [0, 5]) {
-          const start = blockArrays(blocks[layer]!).get(name)!;
-          const h = 0.02 * start.reduce((sum, value) => sum + Math.abs(value), 0) / start.length;
-          const at = (sign: number) => loss((student) => (blockArrays(student.blocks[layer]!).get(name)![i]! += sign * h));
+          const start = blockArrays(blocks[layer]).get(name)!;
+          const h = (0.02 * start.reduce((sum, value) => sum + Math.abs(value), 0)) / start.length;
+          const at = (sign: number) =>
+            loss((student) => (blockArrays(student.blocks[layer]).get(name)![i] += sign * h));
           const slope = ((await at(1)) - (await at(-1))) / 2;
           // Differences near the rounding of the loss say nothing.
           if (Math.abs(slope) < 2e-5) continue;
-          const moved = blockArrays(trained.student.blocks[layer]!).get(name)![i]! - start[i]!;
+          const moved = blockArrays(trained.student.blocks[layer]).get(name)![i] - start[i];
           expect(Math.sign(moved)).toBe(-Math.sign(slope));
           checked++;
         }
@@ -217,14 +237,14 @@ describe("trainBlock", () => {
     const programs = new BlockPrograms(model.spec, compile);
     const latentSteps = new LatentSteps(1, compile);
     const data = {
-      inputs: hidden[0]!,
-      targets: hidden[1]!,
+      inputs: hidden[0],
+      targets: hidden[1],
       importance: new Float32Array(model.spec.hiddenSize).fill(1),
       count: windows.count,
       seqlen: windows.seqlen,
     };
-    const before = blockArrays(copyBlock(blocks[0]!));
-    const trained = await trainBlock(model.spec, blocks[0]!, data, programs, latentSteps, {
+    const before = blockArrays(copyBlock(blocks[0]));
+    const trained = await trainBlock(model.spec, blocks[0], data, programs, latentSteps, {
       ...recipeOf("default").blocks,
       epochs: 6,
       batch: 2,
@@ -234,7 +254,7 @@ describe("trainBlock", () => {
     expect(trained.lossAfter).toBeLessThanOrEqual(trained.lossBefore);
     if (rate < 1) expect(trained.lossAfter).toBeLessThan(0.9 * trained.lossBefore);
     else expect(trained.state).toBe(blocks[0]);
-    expect(blockArrays(blocks[0]!)).toEqual(before);
+    expect(blockArrays(blocks[0])).toEqual(before);
     await programs.dispose();
     await latentSteps.dispose();
   });

@@ -48,11 +48,14 @@ export async function calibrate(
       throwIfAborted(signal);
       const batch = Math.min(BATCH, windows.count - begin);
       const shape = { batch, tokens: windows.seqlen };
-      const ids = gatherWindows(windows, Array.from({ length: batch }, (_, i) => begin + i));
+      const ids = gatherWindows(
+        windows,
+        Array.from({ length: batch }, (_, i) => begin + i),
+      );
       const inputs = [embed(ends.embedding, spec.hiddenSize, ids)];
       for (let layer = 0; layer < spec.layers; layer++) {
         const forward = await programs.get(teacher.forms, { ...shape, mode: "forward" });
-        inputs.push((await forward.run({ ...(await teacher.feeds(layer)), hidden: inputs[layer]! }))["out"]!);
+        inputs.push((await forward.run({ ...(await teacher.feeds(layer)), hidden: inputs[layer] }))["out"]);
       }
       const tokenWeights = new Float32Array(ids.length).fill(1);
       // The last token of a window has no target in it.
@@ -62,7 +65,7 @@ export async function calibrate(
         targets: nextTokens(ids),
         tokenWeights,
       });
-      let dOut = end["dHidden"]!;
+      let dOut = end["dHidden"];
       for (let layer = spec.layers - 1; layer >= 0; layer--) {
         const program = await programs.get(teacher.forms, { ...shape, mode: "calibrate" });
         const result = await program.run({ ...(await teacher.feeds(layer)), hidden: inputs.pop()!, dOut });
@@ -89,12 +92,12 @@ class MomentSums {
   add(layer: number, result: Readonly<Record<string, Float32Array>>): void {
     for (const [name, part] of Object.entries(result)) {
       if (name === "dHidden") continue;
-      let sum = this.#sums[layer]!.get(name);
+      let sum = this.#sums[layer].get(name);
       if (sum === undefined) {
         sum = new Float64Array(part.length);
-        this.#sums[layer]!.set(name, sum);
+        this.#sums[layer].set(name, sum);
       }
-      for (let i = 0; i < part.length; i++) sum[i]! += part[i]!;
+      for (let i = 0; i < part.length; i++) sum[i] += part[i];
     }
   }
 
@@ -104,7 +107,10 @@ class MomentSums {
       return Object.fromEntries(
         LINEAR_ROLES.map((role) => [
           role,
-          { inputSquares: mean(`inputSquares.${role}`), outputGradSquares: mean(`outputGradSquares.${role}`) },
+          {
+            inputSquares: mean(`inputSquares.${role}`),
+            outputGradSquares: mean(`outputGradSquares.${role}`),
+          },
         ]),
       ) as unknown as Record<LinearRole, LinearMoments>;
     });

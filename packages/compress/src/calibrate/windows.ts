@@ -40,7 +40,9 @@ export function drawWindows(text: TokenText, options: DrawOptions): Windows {
   }
   const order = new Random(seed).permutation(available).subarray(0, samples);
   const ids = new Int32Array(order.length * seqlen);
-  order.forEach((window, i) => ids.set(text.ids.subarray(window * seqlen, (window + 1) * seqlen), i * seqlen));
+  order.forEach((window, i) =>
+    ids.set(text.ids.subarray(window * seqlen, (window + 1) * seqlen), i * seqlen),
+  );
   return { ids, count: order.length, seqlen };
 }
 
@@ -48,7 +50,9 @@ export function drawWindows(text: TokenText, options: DrawOptions): Windows {
 export function firstWindows(text: TokenText, seqlen: number, limit = Infinity): Windows {
   const count = Math.min(limit, Math.floor(text.ids.length / seqlen));
   if (count < 1) {
-    throw inputError(`An evaluation window has ${seqlen} tokens, but ${text.name} holds only ${text.ids.length}.`);
+    throw inputError(
+      `An evaluation window has ${seqlen} tokens, but ${text.name} holds only ${text.ids.length}.`,
+    );
   }
   return { ids: text.ids.slice(0, count * seqlen), count, seqlen };
 }
@@ -58,7 +62,7 @@ export function gatherWindows(windows: Windows, which: ArrayLike<number>): Int32
   const { ids, seqlen } = windows;
   const gathered = new Int32Array(which.length * seqlen);
   for (let i = 0; i < which.length; i++) {
-    gathered.set(ids.subarray(which[i]! * seqlen, (which[i]! + 1) * seqlen), i * seqlen);
+    gathered.set(ids.subarray(which[i] * seqlen, (which[i] + 1) * seqlen), i * seqlen);
   }
   return gathered;
 }

@@ -109,7 +109,9 @@ class ModelTrainer {
     this.#programs = programs;
     this.#head = head;
     this.#latentSteps = latentSteps;
-    this.#blocks = student.blocks.map((block) => new BlockTrainer(spec, block, { ...recipe.rates, weights: 0 }));
+    this.#blocks = student.blocks.map(
+      (block) => new BlockTrainer(spec, block, { ...recipe.rates, weights: 0 }),
+    );
     const { weight } = student.ends.finalNorm;
     this.#finalNorm = {
       first: new Float32Array(weight.length),
@@ -138,17 +140,20 @@ class ModelTrainer {
     const shape = { batch, tokens: windows.seqlen };
     const { inputs, result, loss } = await this.#forward(stepWindows(step, batch, windows.count, seed));
     if (!Number.isFinite(loss)) {
-      throw new SubbitError("input", `The distillation diverged at step ${step} (loss ${loss}); ask for smaller rates.`);
+      throw new SubbitError(
+        "input",
+        `The distillation diverged at step ${step} (loss ${loss}); ask for smaller rates.`,
+      );
     }
     const factor = cosineSchedule({ steps, warmup: recipe.warmup })(step);
-    this.#stepFinalNorm(result["grad.final-norm.weight"]!, factor, step);
-    let dOut = result["dHidden"]!;
+    this.#stepFinalNorm(result["grad.final-norm.weight"], factor, step);
+    let dOut = result["dHidden"];
     for (let layer = this.#blocks.length - 1; layer >= 0; layer--) {
-      const block = this.#blocks[layer]!;
+      const block = this.#blocks[layer];
       const { forms, trainable } = block;
       const program = await this.#programs.get(forms, { ...shape, mode: "backward", trainable });
       const buffers = this.#buffersOf(JSON.stringify(forms), () => BlockTrainer.gradientBuffers(program));
-      const gradients = await program.run({ ...block.feeds, hidden: inputs[layer]!, dOut }, buffers);
+      const gradients = await program.run({ ...block.feeds, hidden: inputs[layer], dOut }, buffers);
       dOut = gradients["dHidden"]!;
       await block.apply(gradients, factor, recipe, this.#latentSteps);
     }
@@ -165,14 +170,16 @@ class ModelTrainer {
   }
 
   /** Inputs of all blocks, the head's results and the mean KL of some windows. */
-  async #forward(chosen: readonly number[]): Promise<{ inputs: Float32Array[]; result: Results; loss: number }> {
+  async #forward(
+    chosen: readonly number[],
+  ): Promise<{ inputs: Float32Array[]; result: Results; loss: number }> {
     const { spec, student, teacher, teacherHidden, windows } = this.#task;
     const ids = gatherWindows(windows, chosen);
     const shape = { batch: chosen.length, tokens: windows.seqlen };
     const inputs: Float32Array[] = [embed(student.ends.embedding, spec.hiddenSize, ids)];
     for (const [layer, block] of this.#blocks.entries()) {
       const program = await this.#programs.get(block.forms, { ...shape, mode: "forward" });
-      inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer]! }))["out"]!);
+      inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer] }))["out"]);
     }
     const sharedHead = student.ends.head === teacher.head;
     const result = await this.#head.run(
@@ -184,7 +191,7 @@ class ModelTrainer {
         tokenWeights: new Float32Array(ids.length).fill(1 / ids.length),
       },
     );
-    return { inputs, result, loss: result["tokenKl"]!.reduce((sum, kl) => sum + kl, 0) / ids.length };
+    return { inputs, result, loss: result["tokenKl"].reduce((sum, kl) => sum + kl, 0) / ids.length };
   }
 
   arrays(): Map<string, Float32Array> {

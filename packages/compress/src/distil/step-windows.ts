@@ -12,7 +12,7 @@ export function stepWindows(step: number, batch: number, count: number, seed: nu
       pass = wanted;
       order = new Random((seed * 1_000_003 + pass) >>> 0).permutation(count);
     }
-    chosen.push(order[at % count]!);
+    chosen.push(order[at % count]);
   }
   return chosen;
 }

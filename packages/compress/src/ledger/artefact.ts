@@ -38,11 +38,6 @@ function dtypeOf(array: ArtefactArray): keyof typeof KINDS {
   return array instanceof Uint16Array ? "U16" : "U8";
 }
 
-/** An artefact without arrays. */
-export function jsonArtefact(json: Json): Artefact {
-  return { arrays: new Map(), json };
-}
-
 /** The file's bytes as parts that share memory with the arrays. Arrays are written in the order of their names. */
 export function encodeArtefact(artefact: Artefact): Uint8Array[] {
   const header: Record<string, unknown> = { __metadata__: { json: canonicalJson(artefact.json) } };
@@ -50,7 +45,11 @@ export function encodeArtefact(artefact: Artefact): Uint8Array[] {
   let offset = 0;
   for (const name of [...artefact.arrays.keys()].sort()) {
     const array = artefact.arrays.get(name)!;
-    header[name] = { dtype: dtypeOf(array), shape: [array.length], data_offsets: [offset, offset + array.byteLength] };
+    header[name] = {
+      dtype: dtypeOf(array),
+      shape: [array.length],
+      data_offsets: [offset, offset + array.byteLength],
+    };
     bodies.push(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
     // Every array starts at a multiple of 8, so that reading needs no copy.
     const padding = (8 - (array.byteLength % 8)) % 8;
@@ -86,13 +85,7 @@ export function decodeArtefact(bytes: Uint8Array): Artefact {
 /** The f32 array of that name; throws `internal` when the artefact does not hold it. */
 export function floats(artefact: Artefact, name: string): Float32Array {
   const array = artefact.arrays.get(name);
-  if (!(array instanceof Float32Array)) throw new SubbitError("internal", `An artefact lacks the f32 array ${name}.`);
-  return array;
-}
-
-/** The u32 array of that name; throws `internal` when the artefact does not hold it. */
-export function words(artefact: Artefact, name: string): Uint32Array {
-  const array = artefact.arrays.get(name);
-  if (!(array instanceof Uint32Array)) throw new SubbitError("internal", `An artefact lacks the u32 array ${name}.`);
+  if (!(array instanceof Float32Array))
+    throw new SubbitError("internal", `An artefact lacks the f32 array ${name}.`);
   return array;
 }

@@ -1,7 +1,8 @@
 /** Canonical JSON and hashes: the same value gives the same text, whatever the order in which its keys were set. */
 import { createHash } from "node:crypto";
 
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type Json =
+  null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
 
 /** Keys sorted, `undefined` members dropped, no white space. Throws on numbers that JSON cannot hold. */
 export function canonicalJson(value: Json): string {

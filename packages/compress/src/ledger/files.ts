@@ -17,9 +17,13 @@ export async function writeAtomically(path: string, parts: readonly Uint8Array[]
     await syncFolder(dirname(path));
   } catch (error) {
     if (isCode(error, "ENOSPC")) {
-      throw new SubbitError("resources", `No space left while writing ${path}; free some and run the same command again.`, {
-        cause: error,
-      });
+      throw new SubbitError(
+        "resources",
+        `No space left while writing ${path}; free some and run the same command again.`,
+        {
+          cause: error,
+        },
+      );
     }
     throw error;
   }
@@ -27,7 +31,7 @@ export async function writeAtomically(path: string, parts: readonly Uint8Array[]
 
 async function writeWhole(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Array): Promise<void> {
   // One write call may take fewer bytes than given (Linux stops at 2 GiB).
-  for (let at = 0; at < bytes.byteLength; ) {
+  for (let at = 0; at < bytes.byteLength;) {
     const { bytesWritten } = await file.write(bytes, at, Math.min(bytes.byteLength - at, 2 ** 30));
     at += bytesWritten;
   }

@@ -92,7 +92,8 @@ export class Ledger {
     const key = Ledger.key(spec);
     const base = `${spec.name}-${key.slice(0, 16)}`;
     const found = await this.#load(`${base}.json`);
-    if (found !== undefined) return { key, artefact: found.artefact, reused: true, seconds: found.entry.seconds };
+    if (found !== undefined)
+      return { key, artefact: found.artefact, reused: true, seconds: found.entry.seconds };
     const started = performance.now();
     const artefact = await compute({
       restore: async () => (await this.#load(`${base}.snapshot.json`))?.artefact,
@@ -156,7 +157,10 @@ export class Ledger {
     const entry = await this.#entry(record);
     if (entry === undefined) return undefined;
     if (typeof entry.file !== "string" || /[/\\]/.test(entry.file)) {
-      throw new SubbitError("input", `The record ${record} in ${this.#folder} points outside the folder; remove it.`);
+      throw new SubbitError(
+        "input",
+        `The record ${record} in ${this.#folder} points outside the folder; remove it.`,
+      );
     }
     const bytes = await readWhole(join(this.#folder, entry.file));
     if (bytes?.byteLength !== entry.bytes || sha256(bytes) !== entry.sha256) return undefined;

@@ -85,7 +85,12 @@ function latentStepGraph(length: number, width: number): Graph {
   const graph = new Graph();
   const array = (name: string) => graph.input(name, [length]);
   const scalar = (name: string) => graph.input(name, [1]);
-  const [latents, first, second, gradient] = [array("latents"), array("first"), array("second"), array("gradient")];
+  const [latents, first, second, gradient] = [
+    array("latents"),
+    array("first"),
+    array("second"),
+    array("gradient"),
+  ];
   const [beta1, beta2, rate] = [scalar("beta1"), scalar("beta2"), scalar("rate")];
   const slope = ops.sub(1, ops.square(ops.tanh(width === 1 ? latents : ops.mul(latents, width))));
   const through = ops.mul(gradient, width === 1 ? slope : ops.mul(slope, width));
@@ -114,18 +119,18 @@ export function latentStepTwin(
 ): void {
   let sum = 0;
   for (let i = 0; i < latents.length; i++) {
-    const tanh = Math.tanh(surrogateWidth * latents[i]!);
-    const gradient = signGradient[i]! * surrogateWidth * (1 - tanh * tanh);
-    first[i] = adam.beta1 * first[i]! + (1 - adam.beta1) * gradient;
-    second[i] = adam.beta2 * second[i]! + (1 - adam.beta2) * gradient * gradient;
-    sum += second[i]!;
+    const tanh = Math.tanh(surrogateWidth * latents[i]);
+    const gradient = signGradient[i] * surrogateWidth * (1 - tanh * tanh);
+    first[i] = adam.beta1 * first[i] + (1 - adam.beta1) * gradient;
+    second[i] = adam.beta2 * second[i] + (1 - adam.beta2) * gradient * gradient;
+    sum += second[i];
   }
   const floor = adam.floor * Math.sqrt((sum / latents.length) * adam.secondCorrection) + TINY;
   for (let i = 0; i < latents.length; i++) {
-    const size = Math.sqrt(second[i]! * adam.secondCorrection) + floor;
-    const moved = latents[i]! - (adam.rate * first[i]!) / size;
+    const size = Math.sqrt(second[i] * adam.secondCorrection) + floor;
+    const moved = latents[i] - (adam.rate * first[i]) / size;
     latents[i] = Math.min(LATENT_LIMIT, Math.max(-LATENT_LIMIT, moved));
-    signs[i] = latents[i]! < 0 ? -1 : 1;
+    signs[i] = latents[i] < 0 ? -1 : 1;
   }
 }
 
@@ -139,9 +144,9 @@ export function plainStep(
 ): void {
   const { beta1, beta2, rate, secondCorrection } = adam;
   for (let i = 0; i < values.length; i++) {
-    const g = gradient[i]!;
-    const m = (first[i] = beta1 * first[i]! + (1 - beta1) * g);
-    const v = (second[i] = beta2 * second[i]! + (1 - beta2) * g * g);
-    values[i]! -= (rate * m) / (Math.sqrt(v * secondCorrection) + TINY);
+    const g = gradient[i];
+    const m = (first[i] = beta1 * first[i] + (1 - beta1) * g);
+    const v = (second[i] = beta2 * second[i] + (1 - beta2) * g * g);
+    values[i] -= (rate * m) / (Math.sqrt(v * secondCorrection) + TINY);
   }
 }

@@ -32,7 +32,8 @@ describe("LatentSteps", () => {
     }
     await steps.dispose();
     for (const name of ["latents", "first", "second"] as const) {
-      for (let i = 0; i < length; i++) expect(Math.abs(fast[name][i]! - slow[name][i]!)).toBeLessThan(TOLERANCE);
+      for (let i = 0; i < length; i++)
+        expect(Math.abs(fast[name][i] - slow[name][i])).toBeLessThan(TOLERANCE);
     }
     expect([...fast.signs]).toEqual([...fast.latents].map((latent) => (latent < 0 ? -1 : 1)));
     expect(fast.latents.every((latent) => Math.abs(latent) <= LATENT_LIMIT)).toBe(true);

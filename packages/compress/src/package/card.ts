@@ -19,10 +19,19 @@ export function modelCard(facts: CardFacts): string {
   const rows: readonly (readonly [string, string])[] = [
     ["teacher", `${teacher} (sha256 ${facts.teacherSha256.slice(0, 16)})`],
     ["method", `${plan.method}, started by ${plan.init}`],
-    ["bits per linear weight", `${totals.bpw.toFixed(4)} (all stored bits; by the published formula ${totals.paperBpw.toFixed(4)})`],
-    ["linear weights", `${count(totals.linearWeights)}, of them compressed ${count(totals.compressedWeights)}`],
+    [
+      "bits per linear weight",
+      `${totals.bpw.toFixed(4)} (all stored bits; by the published formula ${totals.paperBpw.toFixed(4)})`,
+    ],
+    [
+      "linear weights",
+      `${count(totals.linearWeights)}, of them compressed ${count(totals.compressedWeights)}`,
+    ],
     ["weight file", `${count(fileBytes)} bytes; the teacher's has ${count(totals.teacherBytes)}`],
-    ["embedding and head", `${count(totals.embeddingBytes + totals.headBytes)} bytes at ${plan.embedBits} bits`],
+    [
+      "embedding and head",
+      `${count(totals.embeddingBytes + totals.headBytes)} bytes at ${plan.embedBits} bits`,
+    ],
     ["written by", facts.writtenBy],
   ];
   return [
@@ -35,7 +44,9 @@ export function modelCard(facts: CardFacts): string {
     "```",
     "",
     ...table("what", "value", rows),
-    ...(quality === undefined ? [] : ["", "## Measured on this file", "", ...table("figure", "value", flatten(quality))]),
+    ...(quality === undefined
+      ? []
+      : ["", "## Measured on this file", "", ...table("figure", "value", flatten(quality))]),
     "",
     "## Recipe",
     "",
@@ -47,7 +58,11 @@ export function modelCard(facts: CardFacts): string {
 }
 
 function table(left: string, right: string, rows: readonly (readonly [string, string])[]): string[] {
-  return [`| ${left} | ${right} |`, "| --- | --- |", ...rows.map(([name, value]) => `| ${name} | ${value} |`)];
+  return [
+    `| ${left} | ${right} |`,
+    "| --- | --- |",
+    ...rows.map(([name, value]) => `| ${name} | ${value} |`),
+  ];
 }
 
 function count(value: number): string {

@@ -39,7 +39,7 @@ export function packedModel(teacher: Model, plan: Plan, state: ModelState, info:
 }
 
 async function packedLinear(teacher: Model, state: ModelState, site: LinearSite): Promise<Linear> {
-  const linear = state.blocks[site.layer]!.linears[site.role];
+  const linear = state.blocks[site.layer].linears[site.role];
   if (linear.kind === "factored") return storedForm(factoredLinear(linear));
   const dense = await teacher.linear(site);
   if (dense.kind !== "dense") throw new SubbitError("internal", `The teacher's ${site.role} is not dense.`);
@@ -47,7 +47,7 @@ async function packedLinear(teacher: Model, state: ModelState, site: LinearSite)
 }
 
 function normAt(state: ModelState, site: NormSite): NormState {
-  return site.role === "final-norm" ? state.ends.finalNorm : state.blocks[site.layer]!.norms[site.role];
+  return site.role === "final-norm" ? state.ends.finalNorm : state.blocks[site.layer].norms[site.role];
 }
 
 function roundedNorm({ weight, bias }: NormState): NormState {
@@ -59,7 +59,11 @@ function roundedNorm({ weight, bias }: NormState): NormState {
  * Embedding, final norm and head of the student before training: the teacher's at the width they will be stored in.
  * The teacher's own arrays where that changes nothing, so that a shared head is seen to be shared.
  */
-export async function studentEnds(teacher: Model, ends: EndsState, embedBits: 16 | 8 | 4): Promise<EndsState> {
+export async function studentEnds(
+  teacher: Model,
+  ends: EndsState,
+  embedBits: 16 | 8 | 4,
+): Promise<EndsState> {
   const table = async (read: () => Promise<DenseLinear>, known: Float32Array): Promise<Float32Array> => {
     const stored = await read();
     const reduced = reduceDense(stored, embedBits);

@@ -57,7 +57,7 @@ export class Activations {
       const which = Array.from({ length: Math.min(BATCH, count - begin) }, (_, i) => begin + i);
       const program = await programs.get(forms, { mode: "forward", batch: which.length, tokens: seqlen });
       const { out } = await program.run({ ...feeds, hidden: await this.store.gather(which) });
-      await this.store.scatter(which, out!);
+      await this.store.scatter(which, out);
     }
     this.#layer++;
   }

@@ -90,7 +90,7 @@ class BlockCompressor {
     for (let layer = 0; layer < spec.layers; layer++) {
       throwIfAborted(signal);
       onProgress({ stage: "blocks", done: layer, total: spec.layers, unit: "blocks" });
-      const inputs = this.#tuned && layer > 0 ? [this.#momentsKey, keys[layer - 1]!] : [this.#momentsKey];
+      const inputs = this.#tuned && layer > 0 ? [this.#momentsKey, keys[layer - 1]] : [this.#momentsKey];
       const step = this.#spec(`block-${layer}`, layer, { tuned: this.#tuned }, inputs);
       const { artefact, key, reused } = await ledger.step(step, () => this.#block(layer, blocks, inputs));
       if (!reused) await ledger.forget(`part-${layer}-`);
@@ -147,7 +147,10 @@ class BlockCompressor {
       }
       const made = await Promise.all(group.map((role) => this.#factorise(name, layer, role, state, keys)));
       keys = made.map(({ key }) => key);
-      state = { ...state, linears: { ...state.linears, ...Object.fromEntries(made.map((one) => [one.role, one.linear])) } };
+      state = {
+        ...state,
+        linears: { ...state.linears, ...Object.fromEntries(made.map((one) => [one.role, one.linear])) },
+      };
     }
     if (!data) return blockToArtefact(state);
     const { state: tuned, lossBefore, lossAfter } = await this.#train(state, data, "signs", layer);
@@ -168,7 +171,7 @@ class BlockCompressor {
     return {
       inputs: this.#student.store,
       targets: this.#teacher.store,
-      importance: meanOne(this.#moments[layer]!.down.outputGradSquares),
+      importance: meanOne(this.#moments[layer].down.outputGradSquares),
       count: some.count,
       seqlen: some.seqlen,
     };
@@ -177,7 +180,7 @@ class BlockCompressor {
   async #advance(blocks: readonly BlockState[], layer: number): Promise<void> {
     const student = this.#student!;
     while (student.layer < layer) {
-      const block = blocks[student.layer]!;
+      const block = blocks[student.layer];
       await student.advance(blockForms(block), stateFeeds(block));
     }
   }
@@ -213,9 +216,9 @@ class BlockCompressor {
   ): Promise<{ role: LinearRole; key: StepKey; linear: LinearState }> {
     const { plan, recipe, seed, ledger } = this.#context;
     const linear = state.linears[role];
-    if (linear.kind === "factored") return { role, key: inputs[0]!, linear };
+    if (linear.kind === "factored") return { role, key: inputs[0], linear };
     const row = rowOf(plan, { layer, role });
-    const { inputSquares, outputGradSquares } = this.#moments[layer]![role];
+    const { inputSquares, outputGradSquares } = this.#moments[layer][role];
     const step = this.#spec(`${name}-${role}`, layer, { role }, inputs);
     const shell: { made?: FactorisedLinear } = {};
     const { artefact, key } = await ledger.step(step, async () => {

@@ -4,7 +4,7 @@ import type { BlockPrograms, CompileOptions } from "@subbit/engine";
 import type { Windows } from "../calibrate/windows.js";
 import type { Json } from "../ledger/canonical.js";
 import type { Ledger, StepKey } from "../ledger/ledger.js";
-import type { TuneLevel } from "../options.js";
+import type { TuneLevel } from "../choices.js";
 import type { Plan, PlanRow } from "../plan/plan.js";
 import type { Recipe } from "../recipe.js";
 import type { EndsState } from "../student/model-state.js";

@@ -43,8 +43,8 @@ export async function distilStep(
   const params = { level, steps, recipe: asJson(own), seed, embedBits: plan.embedBits };
   const result = await ledger.step(
     { name: `distil-${level}`, version: VERSION, params, inputs: [root, ...inputs] },
-    async ({ restore, snapshot }): Promise<Artefact> => {
-      const saved = await restore();
+    async (stepContext): Promise<Artefact> => {
+      const saved = await stepContext.restore();
       const student: ModelState = {
         blocks: blocks.map(copyBlock),
         ends: { ...studentEnds, finalNorm: copyNorm(studentEnds.finalNorm) },
@@ -74,11 +74,16 @@ export async function distilStep(
               note: `KL ${loss.toFixed(4)}`,
             }),
           snapshot: ({ arrays, step, losses, lossBefore }) =>
-            snapshot({ arrays, json: { step, losses, lossBefore } }),
+            stepContext.snapshot({ arrays, json: { step, losses, lossBefore } }),
         });
         const { lossBefore, lossAfter } = done;
         const kept = lossAfter <= lossBefore;
-        const summary = { lossBefore, lossAfter: kept ? lossAfter : lossBefore, tokens: steps * stepTokens, kept };
+        const summary = {
+          lossBefore,
+          lossAfter: kept ? lossAfter : lossBefore,
+          tokens: steps * stepTokens,
+          kept,
+        };
         return { arrays: kept ? stateArrays(student) : new Map<string, Float32Array>(), json: summary };
       } finally {
         await teacher.close();

@@ -3,7 +3,7 @@ import { mkdir, statfs } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { type ModelSpec, SubbitError } from "@subbit/core";
 import type { Windows } from "../calibrate/windows.js";
-import type { TuneLevel } from "../options.js";
+import type { TuneLevel } from "../choices.js";
 import type { Plan } from "../plan/plan.js";
 
 export interface ResourceUse {
@@ -39,7 +39,8 @@ export function estimateResources(
   const signs = plan.rows.reduce((sum, row) => sum + row.paths * row.rank * (row.rows + row.cols), 0);
   const teacher = plan.totals.linearWeights * F32;
   const block = teacher / spec.layers;
-  const ends = spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (plan.embedBits === 16 ? 1 : 2);
+  const ends =
+    spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (plan.embedBits === 16 ? 1 : 2);
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
   const attention = batch * spec.attention.heads * windows.seqlen * windows.seqlen * F32 * 3;
   const scratch = batch * windows.seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + spec.layers) + attention;
@@ -50,7 +51,8 @@ export function estimateResources(
   // The teacher's and the prefix's.
   const hiddenInMemory = tune === "none" || spent + 2 * hidden <= memoryLimit;
   const memoryBytes = spent + (hiddenInMemory && tune !== "none" ? 2 * hidden : 0);
-  const work = signs * F32 * (tune === "full" ? STORED_ARRAYS : 2) + block + (hiddenInMemory ? 0 : 2 * hidden);
+  const work =
+    signs * F32 * (tune === "full" ? STORED_ARRAYS : 2) + block + (hiddenInMemory ? 0 : 2 * hidden);
   return { keepTeacher, hiddenInMemory, memoryBytes, diskBytes: work + plan.totals.fileBytes };
 }
 

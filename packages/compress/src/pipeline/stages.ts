@@ -7,7 +7,11 @@ export class StageTable {
   readonly rows: StageReport[] = [];
 
   /** Runs a stage and notes what it took; `findings` are taken from its result, not counted in its time. */
-  async run<T>(stage: string, work: () => Promise<T>, findings: (result: T) => Promise<Findings> | Findings): Promise<T> {
+  async run<T>(
+    stage: string,
+    work: () => Promise<T>,
+    findings: (result: T) => Promise<Findings> | Findings,
+  ): Promise<T> {
     const started = performance.now();
     const cpu = process.cpuUsage();
     const result = await work();

@@ -11,7 +11,7 @@ import {
   rankForPaperBits,
   smallestBpw,
 } from "@subbit/core";
-import type { BitsFormula, Method } from "../options.js";
+import type { BitsFormula, Method } from "../choices.js";
 import type { PlanRow } from "./plan.js";
 
 /** How a method stores a linear. */
@@ -29,7 +29,12 @@ export interface BudgetOptions {
 }
 
 /** Rows of all linears in model order. Throws `input` when `bpw` is too small for one of the shapes. */
-export function planRows(spec: ModelSpec, shape: MethodShape, bpw: number, options: BudgetOptions): PlanRow[] {
+export function planRows(
+  spec: ModelSpec,
+  shape: MethodShape,
+  bpw: number,
+  options: BudgetOptions,
+): PlanRow[] {
   const rows: PlanRow[] = [];
   for (let layer = 0; layer < spec.layers; layer++) {
     const kept = layer < options.keepFirst || layer >= spec.layers - options.keepLast;

@@ -12,7 +12,7 @@ import {
   type TensorDeclaration,
   type TensorPlan,
 } from "@subbit/core";
-import type { EmbedBits, Method } from "../options.js";
+import type { EmbedBits, Method } from "../choices.js";
 import { NORM_ROLES } from "../student/state.js";
 import type { PlanRow } from "./plan.js";
 
@@ -47,7 +47,18 @@ function entryOf(spec: ModelSpec, method: Method, row: PlanRow): LinearEntry {
   const { rows, cols, rank, paths, midScale } = row;
   const biasBits = spec.linearShapes[row.site.role].bias ? 16 : 0;
   if (row.kind === "dense") return { kind: "dense", rows, cols, bits: 16, biasBits };
-  return { kind: "factored", method, rows, cols, rank, paths, envelope: 1, midScale, scaleBits: 16, biasBits };
+  return {
+    kind: "factored",
+    method,
+    rows,
+    cols,
+    rank,
+    paths,
+    envelope: 1,
+    midScale,
+    scaleBits: 16,
+    biasBits,
+  };
 }
 
 function tableTensors(spec: ModelSpec, bits: EmbedBits): TensorPlan[] {

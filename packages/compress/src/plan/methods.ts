@@ -1,6 +1,6 @@
 /** The published methods as combinations of a storage form and a way to start. */
 import type { FactoriseMethod } from "../factorise/types.js";
-import type { Init, Method } from "../options.js";
+import type { Init, Method } from "../choices.js";
 import type { Plan } from "./plan.js";
 
 export const METHODS = {

@@ -1,6 +1,7 @@
 /** `planModel`: from a model and a budget to a plan, before anything is read or computed. */
 import { inputError, type Model, type ModelSpec, SubbitError } from "@subbit/core";
-import type { EmbedBits, Method, PlanOptions } from "../options.js";
+import type { EmbedBits, Method } from "../choices.js";
+import type { PlanOptions } from "../options.js";
 import { METHODS } from "./methods.js";
 import { type BudgetOptions, type MethodShape, planRows, smallestModelBpw } from "./budget.js";
 import { fileLayout } from "./file-layout.js";
@@ -32,7 +33,10 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
   const shape = { method, paths: options.paths ?? defaults.paths, midScale: defaults.midScale };
   const init = options.init ?? defaults.init;
   if (init === "dual-svid" && !shape.midScale) {
-    throw new SubbitError("usage", `Method ${method} has no middle scale, so it cannot start by dual-svid; use admm.`);
+    throw new SubbitError(
+      "usage",
+      `Method ${method} has no middle scale, so it cannot start by dual-svid; use admm.`,
+    );
   }
   const budget = checkedBudget(spec, options);
   const at = (bpw: number) => {
@@ -40,9 +44,14 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
     return { rows, totals: totalsOf(spec, method, rows, embedBits, teacherBytes) };
   };
   const targetBpw =
-    options.bytes === undefined ? (options.bpw ?? DEFAULT_BPW) : bpwOfBytes(spec, shape, budget, options.bytes, at);
+    options.bytes === undefined
+      ? (options.bpw ?? DEFAULT_BPW)
+      : bpwOfBytes(spec, shape, budget, options.bytes, at);
   if (!(targetBpw > 0 && targetBpw <= LARGEST_BPW)) {
-    throw new SubbitError("usage", `${targetBpw} bits per weight were asked for; give a number above 0, at most 16.`);
+    throw new SubbitError(
+      "usage",
+      `${targetBpw} bits per weight were asked for; give a number above 0, at most 16.`,
+    );
   }
   return { method, init, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
 }
@@ -52,7 +61,8 @@ function checkedBudget(spec: ModelSpec, options: PlanOptions): BudgetOptions {
   if (options.bpw !== undefined && options.bytes !== undefined) {
     throw new SubbitError("usage", "Both bits per weight and bytes were given; give one of them.");
   }
-  if (!(kvFactor > 0)) throw new SubbitError("usage", `The k/v factor is ${kvFactor}; give a number above 0.`);
+  if (!(kvFactor > 0))
+    throw new SubbitError("usage", `The k/v factor is ${kvFactor}; give a number above 0.`);
   if (!Number.isInteger(paths) || paths < 1 || paths > 8) {
     throw new SubbitError("usage", `${paths} paths were asked for; give a whole number from 1 to 8.`);
   }
@@ -73,7 +83,13 @@ function checkedBudget(spec: ModelSpec, options: PlanOptions): BudgetOptions {
 type AtBpw = (bpw: number) => { rows: PlanRow[]; totals: PlanTotals };
 
 /** The largest bpw whose file fits. */
-function bpwOfBytes(spec: ModelSpec, shape: MethodShape, budget: BudgetOptions, bytes: number, at: AtBpw): number {
+function bpwOfBytes(
+  spec: ModelSpec,
+  shape: MethodShape,
+  budget: BudgetOptions,
+  bytes: number,
+  at: AtBpw,
+): number {
   let low = smallestModelBpw(spec, shape, budget.bitsFormula);
   const smallest = at(low).totals.fileBytes;
   if (smallest > bytes) {
@@ -101,7 +117,8 @@ function totalsOf(
   teacherBytes: number,
 ): PlanTotals {
   const { bytes, fileBytes } = fileLayout(spec, method, rows, embedBits);
-  const sum = (of: readonly PlanRow[], value: (row: PlanRow) => number) => of.reduce((s, row) => s + value(row), 0);
+  const sum = (of: readonly PlanRow[], value: (row: PlanRow) => number) =>
+    of.reduce((s, row) => s + value(row), 0);
   const weights = (row: PlanRow) => row.rows * row.cols;
   const compressed = rows.filter((row) => row.kind === "factored");
   const linearWeights = sum(rows, weights);

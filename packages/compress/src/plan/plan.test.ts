@@ -18,17 +18,20 @@ const spec = modelSpec(config, "the test model");
 const plan = (options: Parameters<typeof planSpec>[1]) => planSpec(spec, options, 0);
 
 describe("planSpec", () => {
-  it.each([0.9, 1.3, 2])("never spends more than the budget of %f bits on any linear, and a rank more would", (bpw) => {
-    const { rows, totals } = plan({ bpw });
-    for (const row of rows) {
-      expect(row.bpw).toBeLessThanOrEqual(bpw);
-      // One more rank: two padded sign rows and a middle scale.
-      const perRank = 32 * (Math.ceil(row.rows / 32) + Math.ceil(row.cols / 32)) + 16;
-      expect(row.bpw + perRank / (row.rows * row.cols)).toBeGreaterThan(bpw);
-    }
-    expect(totals.bpw).toBe(totals.compressedBpw);
-    expect(totals.bpw).toBeLessThanOrEqual(bpw);
-  });
+  it.each([0.9, 1.3, 2])(
+    "never spends more than the budget of %f bits on any linear, and a rank more would",
+    (bpw) => {
+      const { rows, totals } = plan({ bpw });
+      for (const row of rows) {
+        expect(row.bpw).toBeLessThanOrEqual(bpw);
+        // One more rank: two padded sign rows and a middle scale.
+        const perRank = 32 * (Math.ceil(row.rows / 32) + Math.ceil(row.cols / 32)) + 16;
+        expect(row.bpw + perRank / (row.rows * row.cols)).toBeGreaterThan(bpw);
+      }
+      expect(totals.bpw).toBe(totals.compressedBpw);
+      expect(totals.bpw).toBeLessThanOrEqual(bpw);
+    },
+  );
 
   it("adds up: every part of the file is accounted for", () => {
     const { rows, totals } = plan({ bpw: 1, embedBits: 8, keepFirst: 1 });
@@ -72,7 +75,7 @@ describe("planSpec", () => {
     const [one, two] = [plan({ bpw: 2 }), plan({ bpw: 2, kvFactor: 2 })];
     for (const [i, row] of two.rows.entries()) {
       const isKv = row.site.role === "k" || row.site.role === "v";
-      expect(row.rank).toBe(one.rows[i]!.rank * (isKv ? 2 : 1));
+      expect(row.rank).toBe(one.rows[i].rank * (isKv ? 2 : 1));
     }
   });
 

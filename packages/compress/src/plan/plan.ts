@@ -1,6 +1,6 @@
 /** A plan: what every linear will be and what every byte of the file will hold, known before any work starts. */
 import type { LinearSite } from "@subbit/core";
-import type { BitsFormula, EmbedBits, Init, Method } from "../options.js";
+import type { BitsFormula, EmbedBits, Init, Method } from "../choices.js";
 
 /** One linear of the model; rank, paths and midScale are 0, 0 and false when it stays dense. */
 export interface PlanRow {

@@ -34,7 +34,10 @@ export async function blockFromArtefact(
   return withArrays({ linears, norms: dense.norms }, arrays as ReadonlyMap<string, Float32Array>);
 }
 
-function emptyFactored({ rows, cols, rank, paths, midScale }: PlanRow, bias: Float32Array | undefined): LinearState {
+function emptyFactored(
+  { rows, cols, rank, paths, midScale }: PlanRow,
+  bias: Float32Array | undefined,
+): LinearState {
   const none = new Float32Array(0);
   const path: PathState = {
     rank,
@@ -44,5 +47,11 @@ function emptyFactored({ rows, cols, rank, paths, midScale }: PlanRow, bias: Flo
     ...(midScale && { midScales: none }),
     inScales: none,
   };
-  return { kind: "factored", rows, cols, paths: Array.from({ length: paths }, () => path), ...(bias && { bias }) };
+  return {
+    kind: "factored",
+    rows,
+    cols,
+    paths: Array.from({ length: paths }, () => path),
+    ...(bias && { bias }),
+  };
 }

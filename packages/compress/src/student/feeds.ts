@@ -30,7 +30,7 @@ export function latentsName(signs: string): string {
 
 /** +1 and -1; sgn(0) = +1. */
 export function writeSigns(latents: Float32Array, signs: Float32Array): void {
-  for (let i = 0; i < latents.length; i++) signs[i] = latents[i]! < 0 ? -1 : 1;
+  for (let i = 0; i < latents.length; i++) signs[i] = latents[i] < 0 ? -1 : 1;
 }
 
 /** Feeds of a block. Scales, norms, weights and biases are the state's own arrays; signs are made from the latents. */

@@ -11,7 +11,7 @@ export function stateOfFactorised({ linear, latents }: FactorisedLinear, bias?: 
     rows,
     cols,
     paths: linear.paths.map((path, p): PathState => {
-      const [outLatents, inLatents] = [latents[p]!.outLatents.slice(), latents[p]!.inLatents.slice()];
+      const [outLatents, inLatents] = [latents[p].outLatents.slice(), latents[p].inLatents.slice()];
       normaliseLatents(outLatents, rows, path.rank);
       normaliseLatents(inLatents, path.rank, cols);
       return {

@@ -15,22 +15,22 @@ export function normaliseLatents(latents: Float32Array, rows: number, cols: numb
     latents.fill(1);
     return;
   }
-  for (let i = 0; i < latents.length; i++) latents[i]! /= total;
+  for (let i = 0; i < latents.length; i++) latents[i] /= total;
   const rowSums = new Float64Array(rows);
   const colSums = new Float64Array(cols);
   for (let round = 0; round < ROUNDS; round++) {
     colSums.fill(0);
     for (let row = 0; row < rows; row++) {
       const at = row * cols;
-      for (let col = 0; col < cols; col++) colSums[col]! += Math.abs(latents[at + col]!);
+      for (let col = 0; col < cols; col++) colSums[col] += Math.abs(latents[at + col]);
     }
-    for (let col = 0; col < cols; col++) colSums[col] = inverseMean(colSums[col]!, rows);
+    for (let col = 0; col < cols; col++) colSums[col] = inverseMean(colSums[col], rows);
     for (let row = 0; row < rows; row++) {
       const at = row * cols;
       let sum = 0;
-      for (let col = 0; col < cols; col++) sum += Math.abs((latents[at + col]! *= colSums[col]!));
+      for (let col = 0; col < cols; col++) sum += Math.abs((latents[at + col] *= colSums[col]));
       rowSums[row] = inverseMean(sum, cols);
-      for (let col = 0; col < cols; col++) latents[at + col]! *= rowSums[row]!;
+      for (let col = 0; col < cols; col++) latents[at + col] *= rowSums[row];
     }
   }
 }

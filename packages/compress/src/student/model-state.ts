@@ -41,7 +41,9 @@ export async function readEnds(model: Model): Promise<EndsState> {
 /** Rows of the embedding table for token ids, [ids.length, hiddenSize]. */
 export function embed(embedding: Float32Array, hiddenSize: number, ids: Int32Array): Float32Array {
   const hidden = new Float32Array(ids.length * hiddenSize);
-  ids.forEach((id, i) => hidden.set(embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), i * hiddenSize));
+  ids.forEach((id, i) =>
+    hidden.set(embedding.subarray(id * hiddenSize, (id + 1) * hiddenSize), i * hiddenSize),
+  );
   return hidden;
 }
 

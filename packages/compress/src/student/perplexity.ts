@@ -29,17 +29,23 @@ export async function statePerplexity(
     const blocks = state.blocks.map((block) => ({ forms: blockForms(block), feeds: stateFeeds(block) }));
     for (let begin = 0; begin < windows.count; begin += BATCH) {
       const batch = Math.min(BATCH, windows.count - begin);
-      const ids = gatherWindows(windows, Array.from({ length: batch }, (_, i) => begin + i));
+      const ids = gatherWindows(
+        windows,
+        Array.from({ length: batch }, (_, i) => begin + i),
+      );
       let hidden = embed(state.ends.embedding, spec.hiddenSize, ids);
       for (const { forms, feeds } of blocks) {
         const program = await programs.get(forms, { mode: "forward", batch, tokens: seqlen });
         hidden = (await program.run({ ...feeds, hidden }))["out"]!;
       }
-      const { tokenLoss } = await head.run(ids.length, endsFeeds(state.ends), { hidden, targets: nextTokens(ids) });
+      const { tokenLoss } = await head.run(ids.length, endsFeeds(state.ends), {
+        hidden,
+        targets: nextTokens(ids),
+      });
       for (let window = 0; window < batch; window++) {
         let sum = 0;
         // The last position's target lies in the next window, or nowhere.
-        for (let t = 0; t < seqlen - 1; t++) sum += tokenLoss![window * seqlen + t]!;
+        for (let t = 0; t < seqlen - 1; t++) sum += tokenLoss[window * seqlen + t];
         means.push(sum / (seqlen - 1));
       }
     }

@@ -88,7 +88,8 @@ export function blockArrays(block: BlockState): Map<string, Float32Array> {
 /** The same block with its arrays taken from `arrays`, by the names of `blockArrays`. */
 export function withArrays(block: BlockState, arrays: ReadonlyMap<string, Float32Array>): BlockState {
   const take = (name: string, old: Float32Array): Float32Array => arrays.get(name) ?? old;
-  const bias = (role: string, old: Float32Array | undefined) => (old ? { bias: take(`${role}.bias`, old) } : {});
+  const bias = (role: string, old: Float32Array | undefined) =>
+    old ? { bias: take(`${role}.bias`, old) } : {};
   const linears = Object.fromEntries(
     LINEAR_ROLES.map((role) => {
       const linear = block.linears[role];

@@ -54,7 +54,13 @@ export class BlockTrainer {
     this.forms = blockForms(state);
     this.feeds = stateFeeds(state);
     const arrays = blockArrays(state);
-    const rateOf = { signs: rates.latents, scales: rates.scales, norm: rates.norms, weight: rates.weights, bias: 0 };
+    const rateOf = {
+      signs: rates.latents,
+      scales: rates.scales,
+      norm: rates.norms,
+      weight: rates.weights,
+      bias: 0,
+    };
     this.#parameters = blockFeeds(spec, this.forms)
       .filter((feed) => rateOf[feed.kind] > 0)
       .map((feed): Parameter => {
@@ -74,7 +80,12 @@ export class BlockTrainer {
   }
 
   /** One optimizer step from the results of a `backward` or `tune` program; `factor` is the schedule's. */
-  async apply(gradients: Results, factor: number, optimizer: OptimizerSettings, latentSteps: LatentSteps): Promise<void> {
+  async apply(
+    gradients: Results,
+    factor: number,
+    optimizer: OptimizerSettings,
+    latentSteps: LatentSteps,
+  ): Promise<void> {
     this.#steps++;
     const { beta1, beta2 } = optimizer;
     for (const { feed, values, rate, first, second } of this.#parameters) {
@@ -85,9 +96,13 @@ export class BlockTrainer {
         secondCorrection: 1 / (1 - beta2 ** this.#steps),
         floor: optimizer.floor,
       };
-      const gradient = gradients[gradName(feed)]!;
+      const gradient = gradients[gradName(feed)];
       if (latentsName(feed) !== feed) {
-        await latentSteps.step({ latents: values, signs: this.feeds[feed]!, first, second }, gradient, scalars);
+        await latentSteps.step(
+          { latents: values, signs: this.feeds[feed], first, second },
+          gradient,
+          scalars,
+        );
       } else plainStep(values, first, second, gradient, scalars);
     }
   }
@@ -112,7 +127,7 @@ export class BlockTrainer {
   /** Signs from latents, after these were set from outside. */
   refreshSigns(): void {
     for (const [name, array] of blockArrays(this.state)) {
-      if (signsName(name) !== name) writeSigns(array, this.feeds[signsName(name)]!);
+      if (signsName(name) !== name) writeSigns(array, this.feeds[signsName(name)]);
     }
   }
 

@@ -2,4 +2,9 @@
 import type { LinearRole } from "@subbit/core";
 
 /** In the order of the forward pass: a group's inputs come from groups before it. */
-export const LINEAR_GROUPS: readonly (readonly LinearRole[])[] = [["q", "k", "v"], ["o"], ["gate", "up"], ["down"]];
+export const LINEAR_GROUPS: readonly (readonly LinearRole[])[] = [
+  ["q", "k", "v"],
+  ["o"],
+  ["gate", "up"],
+  ["down"],
+];

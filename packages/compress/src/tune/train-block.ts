@@ -71,7 +71,7 @@ export async function trainBlock(
     const chosen = stepWindows(step, batch, data.count, seed);
     const gradients = await runTune(await tune(), trainer, data, chosen, buffers);
     // Rates too large for this block: the start is kept.
-    if (!Number.isFinite(gradients["loss"]![0])) return { state, lossBefore, lossAfter: lossBefore };
+    if (!Number.isFinite(gradients["loss"][0])) return { state, lossBefore, lossAfter: lossBefore };
     await trainer.apply(gradients, schedule(step), options, latentSteps);
     onStep?.(step + 1, total);
   }
@@ -100,7 +100,7 @@ async function sampleLoss(trainer: BlockTrainer, data: BlockData, programs: Bloc
   for (let i = 0; i < count; i++) {
     const window = Math.floor((i * data.count) / count);
     const program = await programs.get(trainer.forms, { batch: 1, tokens: data.seqlen, mode: "tune" });
-    sum += (await runTune(program, trainer, data, [window]))["loss"]![0]!;
+    sum += (await runTune(program, trainer, data, [window]))["loss"][0];
   }
   return sum / count;
 }

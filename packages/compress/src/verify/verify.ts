@@ -36,13 +36,16 @@ export async function verifyPacked(
   }
   const runtime = await runtimeLogits(folder, ids);
   if (runtime.length !== engine.length) {
-    throw new SubbitError("internal", `The runtime gave ${runtime.length} logits where ${engine.length} were due.`);
+    throw new SubbitError(
+      "internal",
+      `The runtime gave ${runtime.length} logits where ${engine.length} were due.`,
+    );
   }
   let largest = 0;
   let maxAbsDifference = 0;
   for (let i = 0; i < engine.length; i++) {
-    largest = Math.max(largest, Math.abs(engine[i]!));
-    const difference = Math.abs(engine[i]! - runtime[i]!);
+    largest = Math.max(largest, Math.abs(engine[i]));
+    const difference = Math.abs(engine[i] - runtime[i]);
     // Written so that NaN counts as a mismatch.
     if (!(difference <= maxAbsDifference)) maxAbsDifference = difference;
   }
