@@ -45,7 +45,7 @@ export async function loadModel(
   const bytes = estimateWeightBytes(model) + kvCacheBytes(model, capacity) + scratchBytes(model, tile);
   if (bytes > MAX_MODEL_BYTES) throw tooLarge(bytes);
 
-  const arena = new Arena(plan.shared);
+  const arena = new Arena(plan.shared, bytes);
   const placed = await placeModel(arena, model, { capacity, signal, onProgress });
   const { threads } = plan.capabilities;
   const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads });

@@ -27,7 +27,7 @@ export async function workerExecutor(
 }
 
 class Team implements Executor {
-  readonly #memory: WebAssembly.Memory;
+  #memory: WebAssembly.Memory | undefined;
   readonly #threads: Thread[] = [];
   #starting = 0;
   #disposed = false;
@@ -43,8 +43,10 @@ class Team implements Executor {
 
   async start(module: WebAssembly.Module): Promise<void> {
     this.#starting = this.#threads.length;
+    const memory = this.#memory;
+    if (memory === undefined) return;
     await this.#await(() => {
-      this.#threads.forEach((thread, i) => thread.post({ module, memory: this.#memory, thread: i }));
+      this.#threads.forEach((thread, i) => thread.post({ module, memory, thread: i }));
     });
     for (const thread of this.#threads) thread.hold(false);
   }
@@ -61,10 +63,12 @@ class Team implements Executor {
   }
 
   async dispose(): Promise<void> {
-    if (this.#disposed) return;
+    const memory = this.#memory;
+    if (this.#disposed || memory === undefined) return;
     this.#disposed = true;
-    this.#settle(new SubbitError("usage", "The model was disposed while it was working."));
-    const control = new Int32Array(this.#memory.buffer);
+    this.#memory = undefined;
+    this.#settle(disposedError());
+    const control = new Int32Array(memory.buffer);
     Atomics.store(control, CTRL_QUIT >>> 2, 1);
     Atomics.add(control, CTRL_COMMAND >>> 2, 1);
     Atomics.notify(control, CTRL_COMMAND >>> 2);
@@ -74,6 +78,7 @@ class Team implements Executor {
 
   #await(begin: () => void): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#disposed) return Promise.reject(disposedError());
     return new Promise((resolve, reject) => {
       this.#pending = { resolve, reject };
       begin();
@@ -101,4 +106,8 @@ class Team implements Executor {
     if (error === undefined) pending?.resolve();
     else pending?.reject(error);
   }
+}
+
+function disposedError(): SubbitError {
+  return new SubbitError("usage", "The model was disposed while it was asked to work; load it again.");
 }

@@ -10,12 +10,11 @@ import { Mutex } from "./mutex.js";
 
 export class TileRunner {
   readonly program: Program;
-  readonly #memory: WebAssembly.Memory;
+  #memory: WebAssembly.Memory | undefined;
   readonly #executor: Executor;
   readonly #mutex = new Mutex();
   #cached: readonly number[] = [];
   #failure: Error | undefined;
-  #disposed = false;
 
   constructor(memory: WebAssembly.Memory, executor: Executor, program: Program, threads: number) {
     this.#memory = memory;
@@ -87,8 +86,17 @@ export class TileRunner {
   }
 
   async dispose(): Promise<void> {
-    this.#disposed = true;
     await this.#executor.dispose();
+    // The memory goes as soon as nobody names it, even where the caller keeps the model.
+    this.#memory = undefined;
+    this.#cached = [];
+  }
+
+  get #buffer(): ArrayBufferLike {
+    if (this.#memory === undefined) {
+      throw new SubbitError("usage", "The model was asked to run after it was disposed; load it again.");
+    }
+    return this.#memory.buffer;
   }
 
   /** The cache may hold another text by now; computes ids[0 .. from) again where it does. */
@@ -111,10 +119,8 @@ export class TileRunner {
   }
 
   #prepare(ids: readonly number[], from: number, to: number, headFirst: number): void {
-    if (this.#disposed)
-      throw new SubbitError("usage", "The model was asked to run after it was disposed; load it again.");
     this.#cached = this.#cached.slice(0, from);
-    const control = new Int32Array(this.#memory.buffer, 0, (CTRL_TOKEN_IDS >>> 2) + this.program.tile);
+    const control = new Int32Array(this.#buffer, 0, (CTRL_TOKEN_IDS >>> 2) + this.program.tile);
     control[CTRL_TOKENS >>> 2] = to - from;
     control[CTRL_POSITION >>> 2] = from;
     control[CTRL_HEAD_FIRST >>> 2] = headFirst;
@@ -141,7 +147,7 @@ export class TileRunner {
   ): Float32Array {
     for (let i = 0; i < count; i++) {
       const at = rows.address + (first + i) * rows.stride * 4;
-      out.set(new Float32Array(this.#memory.buffer, at, rows.features), i * rows.features);
+      out.set(new Float32Array(this.#buffer, at, rows.features), i * rows.features);
     }
     return out;
   }

@@ -16,9 +16,12 @@ export class Arena {
   readonly memory: WebAssembly.Memory;
   #used = CTRL_END;
 
-  /** @param shared whether threads will share it */
-  constructor(shared: boolean) {
-    this.memory = new WebAssembly.Memory({ initial: GROWTH_PAGES, maximum: MAX_PAGES, shared });
+  /**
+   * @param shared whether threads will share it
+   * @param expectedBytes what will be allocated, as far as it is known
+   */
+  constructor(shared: boolean, expectedBytes = 0) {
+    this.memory = createMemory(shared, expectedBytes);
   }
 
   get usedBytes(): number {
@@ -66,6 +69,22 @@ export class Arena {
     this.floats(at, values.length).set(values);
     return at;
   }
+}
+
+/** Reserves the whole address space, or what is expected and a quarter more where the engine is short of it. */
+function createMemory(shared: boolean, expectedBytes: number): WebAssembly.Memory {
+  const expectedPages = Math.ceil((expectedBytes * 1.25) / PAGE_BYTES) + GROWTH_PAGES;
+  for (const maximum of [MAX_PAGES, Math.min(expectedPages, MAX_PAGES)]) {
+    try {
+      return new WebAssembly.Memory({ initial: GROWTH_PAGES, maximum, shared });
+    } catch {
+      // Tried again with less.
+    }
+  }
+  throw new SubbitError(
+    "resources",
+    `The model needs about ${Math.ceil(expectedBytes)} bytes of memory, but the engine refused to reserve them; close other programs or tabs, or take a smaller model or context.`,
+  );
 }
 
 export function tooLarge(bytes: number): SubbitError {
