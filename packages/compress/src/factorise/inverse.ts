@@ -1,8 +1,8 @@
 /**
  * The inverse of a symmetric positive definite matrix, from matrix products alone.
  *
- * Halving by Schur complements down to leaves costs 4/3 r^3 multiplications, a sixth of what Newton-Schulz needs at full
- * size. A leaf is inverted by Newton-Schulz with the scaling that is optimal for a known interval of the spectrum, which
+ * Halving by Schur complements down to leaves costs 2/3 r^3 multiplications, a twentieth of what Newton-Schulz needs at
+ * full size. A leaf is inverted by Newton-Schulz with the scaling that is optimal for a known interval of the spectrum, which
  * stretches the small eigenvalues by up to 4 a step instead of 2 (the idea of Chen and Chow, 2014, for the sign function).
  * Nothing is carried from call to call, so no history can make it diverge.
  */
@@ -74,7 +74,7 @@ export class Identities {
  * block of at most LEAF rows; the spectra of K's Schur complements lie inside K's own.
  *
  * Errors grow with the square of the condition number, since every level takes the difference of what the one below it
- * made; `careful` follows every level by a Newton step, which brings them back to the first power for four times the work.
+ * made; `careful` follows every level by a Newton step, which brings them back to the first power for five times the work.
  */
 export function invert(
   k: Value,
