@@ -13,7 +13,10 @@ function run(command, args) {
   const shell = process.platform === "win32" && command === "npm";
   const { status, error } = spawnSync(command, args, { stdio: ["inherit", 2, "inherit"], shell });
   if (error) process.stderr.write(`${command} could not be started: ${error.message}\n`);
-  if (status !== 0) process.exit(status ?? 1);
+  if (status !== 0) {
+    process.stderr.write(`The demo needs ${command} ${args.join(" ")} to succeed; run it to see why it does not.\n`);
+    process.exit(status ?? 1);
+  }
 }
 
 const BUILT = ["packages/cli/dist/main.js", "packages/cli/dist/.tsbuildinfo"];
