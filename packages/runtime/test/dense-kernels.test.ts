@@ -12,12 +12,13 @@ import {
 } from "../src/abi.js";
 import {
   Bench,
-  WASM_BACKENDS,
+  ALL_BACKENDS,
   gaussian,
   generator,
   maxDifference,
   pad,
   relativeError,
+  twinCheck,
   type Backend,
 } from "./kernel-harness.js";
 
@@ -142,10 +143,11 @@ describe.each(Object.keys(DTYPES) as Name[])(`dense product of %s, seed ${SEED}`
   ])("%i x %i", async (rows, cols) => {
     for (const tokens of [1, 2, 5]) {
       const want = denseTruth(name, rows, cols, tokens);
-      for (const backend of ["twin", ...WASM_BACKENDS] as const) {
-        expect(relativeError(await denseProduct(backend, name, rows, cols, tokens), want)).toBeLessThan(
-          F32_ERROR,
-        );
+      const check = twinCheck();
+      for (const backend of ALL_BACKENDS) {
+        const got = await denseProduct(backend, name, rows, cols, tokens);
+        expect(relativeError(got, want)).toBeLessThan(F32_ERROR);
+        check(backend, got);
       }
     }
   });
@@ -162,7 +164,7 @@ describe.each(Object.keys(DTYPES) as Name[])(`dense product of %s, seed ${SEED}`
   it("looks rows of an embedding up", async () => {
     const matrix = randomMatrix(name, 9, 37, SEED);
     const ids = [8, 0, 3];
-    for (const backend of ["twin", ...WASM_BACKENDS] as const) {
+    for (const backend of ALL_BACKENDS) {
       const bench = new Bench(backend, ids.length);
       bench.setIds(ids);
       const dst = bench.room(ids.length * 64 * 4);

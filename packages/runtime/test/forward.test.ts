@@ -70,7 +70,7 @@ describe(`forward pass, seed ${SEED}`, () => {
     [{ rank: 9, paths: 3, envelope: 2, mid: true }],
     [{ rank: 33, paths: 2, envelope: 4, mid: true }],
   ])(
-    "factored %j: near the reference, equal on 1, 2 and 3 threads, and equal greedy tokens on the twin",
+    "factored %j: near the reference, and the same bits on 1, 2 and 3 threads and from the twin",
     async (factored) => {
       for (const bias of [false, true]) {
         const options: TinyOptions = { seed: SEED, factored, bias };
@@ -85,7 +85,7 @@ describe(`forward pass, seed ${SEED}`, () => {
         for (const { logits } of results) expect(relativeError(logits, want.logits)).toBeLessThan(tolerance);
         expect(results[1]).toEqual(results[0]);
         expect(results[2]).toEqual(results[0]);
-        expect(results[3].greedy).toEqual(results[0].greedy);
+        expect(results[3]).toEqual(results[0]);
       }
     },
   );

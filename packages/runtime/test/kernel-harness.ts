@@ -13,14 +13,19 @@ import {
 } from "../src/abi.js";
 import { runTwins } from "../src/twins/interpreter.js";
 import { viewMemory, type MemoryViews } from "../src/twins/memory.js";
+import { expect } from "vitest";
 import { compileKernels, instantiateKernels } from "../src/wasm/compile.js";
 import { probeWasm } from "../src/wasm/probes.js";
 
-export type Backend = "twin" | "baseline" | "relaxed" | "baseline, unshared" | "relaxed, unshared";
-export const WASM_BACKENDS: readonly Backend[] = [
+export type Backend =
+  "twin" | "fused twin" | "baseline" | "relaxed" | "baseline, unshared" | "relaxed, unshared";
+/** Each twin before the kernels that it equals. */
+export const ALL_BACKENDS: readonly Backend[] = [
+  "twin",
   "baseline",
-  "relaxed",
   "baseline, unshared",
+  "fused twin",
+  "relaxed",
   "relaxed, unshared",
 ];
 
@@ -39,7 +44,7 @@ export class Bench {
     this.backend = backend;
     const shared = backend === "baseline" || backend === "relaxed";
     this.memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared });
-    this.views = viewMemory(this.memory.buffer);
+    this.views = viewMemory(this.memory.buffer, backend === "fused twin");
     const { u32, u8 } = this.views;
     u8.fill(15, CTRL_NIBBLE_MASK, CTRL_NIBBLE_MASK + 16);
     u32[CTRL_THREADS >> 2] = 1;
@@ -85,7 +90,7 @@ export class Bench {
 
   async run(): Promise<void> {
     const end = PROGRAM + this.#instructions * INSTRUCTION_BYTES;
-    if (this.backend === "twin") runTwins(this.views, PROGRAM, end);
+    if (this.backend.endsWith("twin")) runTwins(this.views, PROGRAM, end);
     else {
       await probeWasm();
       const simd = this.backend.startsWith("relaxed") ? "relaxed" : "baseline";
@@ -142,4 +147,16 @@ export function maxDifference(got: ArrayLike<number>, want: ArrayLike<number>): 
 
 export function pad(n: number, to: number): number {
   return Math.ceil(n / to) * to;
+}
+
+/**
+ * For a loop over ALL_BACKENDS: expects what every kernel gives to equal what its twin gave, bit for bit.
+ * (A fused multiply-add and its twin differ once in 2^29.)
+ */
+export function twinCheck(): (backend: Backend, got: Float32Array) => void {
+  let twin: Float32Array | undefined;
+  return (backend, got) => {
+    if (backend.endsWith("twin")) twin = got;
+    else expect(got, `${backend} against its twin`).toEqual(twin);
+  };
 }

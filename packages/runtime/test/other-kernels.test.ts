@@ -13,12 +13,11 @@ import {
   OP_MULTIPLY,
   OP_NORM,
 } from "../src/abi.js";
-import { Bench, WASM_BACKENDS, gaussian, maxDifference, pad, type Backend } from "./kernel-harness.js";
+import { Bench, ALL_BACKENDS, gaussian, maxDifference, pad, twinCheck } from "./kernel-harness.js";
 
 /** A few roundings of float32 and a polynomial exponential on values of size one. */
 const TOLERANCE = 2e-6;
 const SEED = (Date.now() >> 4) & 0xffff;
-const BACKENDS: readonly Backend[] = ["twin", ...WASM_BACKENDS];
 
 /** Error function to double precision by its Maclaurin series; |x| below 4. */
 function erf(x: number): number {
@@ -52,7 +51,8 @@ describe(`other kernels, seed ${SEED}`, () => {
             ((row[i] - mean) / Math.sqrt(power + 1e-5)) * weight[i] + (kind === NORM_LAYER ? bias[i] : 0);
         }
       }
-      for (const backend of BACKENDS) {
+      const check = twinCheck();
+      for (const backend of ALL_BACKENDS) {
         const bench = new Bench(backend, tokens);
         const dst = bench.room(tokens * stride * 4);
         const biasAt = kind === NORM_LAYER ? bench.putRows(bias, features, stride) : 0;
@@ -69,7 +69,9 @@ describe(`other kernels, seed ${SEED}`, () => {
         ];
         bench.emit(words, { 9: 1e-5 });
         await bench.run();
-        expect(maxDifference(bench.read(dst, tokens * stride), want)).toBeLessThan(10 * TOLERANCE);
+        const got = bench.read(dst, tokens * stride);
+        expect(maxDifference(got, want)).toBeLessThan(10 * TOLERANCE);
+        check(backend, got);
       }
     }
   });
@@ -85,7 +87,8 @@ describe(`other kernels, seed ${SEED}`, () => {
     const x = gaussian(tokens * features, SEED);
     const angle = (p: number, i: number): number => p * 10000 ** (-i / half);
     const angles = Array.from({ length: capacity * half }, (_, i) => angle(Math.floor(i / half), i % half));
-    for (const backend of BACKENDS) {
+    const check = twinCheck();
+    for (const backend of ALL_BACKENDS) {
       for (const rotate of [true, false]) {
         const bench = new Bench(backend, tokens, position);
         const rowFloats = pad(headDim, 4);
@@ -109,6 +112,7 @@ describe(`other kernels, seed ${SEED}`, () => {
           sin,
         ]);
         await bench.run();
+        if (rotate) check(backend, bench.read(cache, count * capacity * rowFloats));
         for (let t = 0; t < tokens; t++) {
           for (let h = 0; h < count; h++) {
             const got = bench.read(cache + (h * capacity + t + position) * rowFloats * 4, headDim);
@@ -160,7 +164,8 @@ describe(`other kernels, seed ${SEED}`, () => {
           }
         }
       }
-      for (const backend of BACKENDS) {
+      const check = twinCheck();
+      for (const backend of ALL_BACKENDS) {
         const bench = new Bench(backend, tokens, position);
         const dst = bench.room(tokens * stride * 4);
         const src = bench.putRows(q, features, stride);
@@ -169,7 +174,9 @@ describe(`other kernels, seed ${SEED}`, () => {
           11: scale,
         });
         await bench.run();
-        expect(maxDifference(bench.read(dst, tokens * stride), want)).toBeLessThan(5 * TOLERANCE);
+        const got = bench.read(dst, tokens * stride);
+        expect(maxDifference(got, want)).toBeLessThan(5 * TOLERANCE);
+        check(backend, got);
       }
     },
   );
@@ -184,7 +191,8 @@ describe(`other kernels, seed ${SEED}`, () => {
       [ACT_GELU_TANH, (v) => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)))],
       [ACT_RELU, (v) => Math.max(v, 0)],
     ];
-    for (const backend of BACKENDS) {
+    const check = twinCheck();
+    for (const backend of ALL_BACKENDS) {
       const bench = new Bench(backend, 2);
       const [a, b] = [bench.put(x), bench.put(y)];
       const outputs = Array.from({ length: 10 }, () => bench.room(2 * count * 4));
@@ -196,6 +204,7 @@ describe(`other kernels, seed ${SEED}`, () => {
       bench.emit([OP_MULTIPLY, a, count, outputs[9], count, b]);
       await bench.run();
       const got = outputs.map((at) => bench.read(at, 2 * count));
+      check(backend, Float32Array.from(got.flatMap((values) => [...values])));
       kinds.forEach(([, truth], i) => {
         expect(maxDifference(got[i], x.map(truth))).toBeLessThan(TOLERANCE);
         expect(
@@ -211,7 +220,8 @@ describe(`other kernels, seed ${SEED}`, () => {
   });
 
   it("silu saturates without overflow", async () => {
-    for (const backend of BACKENDS) {
+    const check = twinCheck();
+    for (const backend of ALL_BACKENDS) {
       const bench = new Bench(backend, 1);
       const dst = bench.room(128);
       const x = new Float32Array(32);
@@ -219,6 +229,7 @@ describe(`other kernels, seed ${SEED}`, () => {
       bench.emit([OP_ACTIVATE, bench.put(x), 32, dst, 32, ACT_SILU, 0]);
       await bench.run();
       const got = bench.read(dst, 6);
+      check(backend, got);
       expect([got[0], got[2], got[4]]).toEqual([1e4, 100, Math.fround(3e38)]);
       expect(Math.abs(got[1])).toBeLessThan(1e-30);
       expect(Math.abs(got[3])).toBeLessThan(1e-30);

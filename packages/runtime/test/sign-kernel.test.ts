@@ -4,7 +4,7 @@ import { OP_SIGN_PRODUCT, OP_SIGN_TABLES, SIGN_BLOCK, TABLE_BYTES_PER_INPUT } fr
 import { packSigns, packedSignBytes } from "../src/weights/pack-signs.js";
 import {
   Bench,
-  WASM_BACKENDS,
+  ALL_BACKENDS,
   gaussian,
   generator,
   pad,
@@ -118,7 +118,7 @@ describe(`sign product, seed ${SEED}`, () => {
           const test = { rows, cols, tokens, seed, full, x: gaussian(tokens * cols, seed + 9) };
           const twin = await product("twin", test);
           expect(relativeError(twin, truth(test))).toBeLessThan(SIGN_ERROR);
-          for (const backend of WASM_BACKENDS) expect(await product(backend, test)).toEqual(twin);
+          for (const backend of ALL_BACKENDS) expect(await product(backend, test)).toEqual(twin);
         }
       }
     },

@@ -13,8 +13,9 @@ export function inlineExecutor(module: WebAssembly.Module, memory: WebAssembly.M
   };
 }
 
-export function twinExecutor(memory: WebAssembly.Memory): Executor {
-  const views = viewMemory(memory.buffer);
+/** @param fused whether multiply-adds round once, as the kernels' do with relaxed SIMD */
+export function twinExecutor(memory: WebAssembly.Memory, fused: boolean): Executor {
+  const views = viewMemory(memory.buffer, fused);
   return {
     run: (start, end) => settle(() => runTwins(views, start, end)),
     dispose: () => Promise.resolve(),

@@ -34,8 +34,8 @@ export async function planExecution(
       `threads = ${threads} was asked, but it must be a whole number from 1 to ${MAX_THREADS}.`,
     );
   }
-  if (device === "reference") return planReference();
   const features = await probeWasm();
+  if (device === "reference") return planReference(features.relaxedSimd);
   if (!features.simd) {
     throw new SubbitError(
       "resources",
@@ -66,7 +66,8 @@ export async function planExecution(
   };
 }
 
-function planReference(): ExecutionPlan {
+/** The twins round as the kernels of this engine do. */
+function planReference(fused: boolean): ExecutionPlan {
   return {
     capabilities: {
       device: "reference",
@@ -75,7 +76,7 @@ function planReference(): ExecutionPlan {
       why: "the plain TypeScript reference was asked for",
     },
     shared: false,
-    open: (memory) => Promise.resolve(twinExecutor(memory)),
+    open: (memory) => Promise.resolve(twinExecutor(memory, fused)),
   };
 }
 

@@ -22,6 +22,7 @@ import {
   W_SRC_STRIDE,
 } from "../abi.js";
 import { bf16BitsToF32, f16BitsToF32 } from "@subbit/core";
+import { dot } from "./arithmetic.js";
 import { control, floats, word, type MemoryViews } from "./memory.js";
 
 /** One row of any dtype as numbers; row scales not applied. */
@@ -48,11 +49,10 @@ export function dense(m: MemoryViews, pc: number): void {
     const row = readRow(m, word(m, pc, M_DTYPE), word(m, pc, M_WEIGHTS) + r * word(m, pc, M_ROW_BYTES), cols);
     for (let token = first; token < last; token++) {
       const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
-      let sum = 0;
-      for (let i = 0; i < cols; i++) sum += row[i] * m.f32[x + i];
-      if (scales) sum *= m.f32[scales + r];
-      if (bias) sum += m.f32[bias + r];
-      if (residual) sum += m.f32[residual + token * stride + r];
+      let sum = dot(m.fused, row, 0, m.f32, x, cols);
+      if (scales) sum = Math.fround(sum * m.f32[scales + r]);
+      if (bias) sum = Math.fround(sum + m.f32[bias + r]);
+      if (residual) sum = Math.fround(sum + m.f32[residual + token * stride + r]);
       m.f32[floats(m, pc, W_DST) + token * stride + r] = sum;
     }
   }

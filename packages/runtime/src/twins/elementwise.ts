@@ -11,20 +11,36 @@ import {
   X_KIND,
   X_TIMES,
 } from "../abi.js";
+import { exp } from "./arithmetic.js";
 import { control, floats, word, type MemoryViews } from "./memory.js";
 
-/** Abramowitz and Stegun 7.1.26, absolute error 1.5e-7. */
-function erf(x: number): number {
-  const t = 1 / (1 + 0.3275911 * Math.abs(x));
-  const p = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
-  return Math.sign(x) * (1 - p * Math.exp(-x * x));
+const f = Math.fround;
+
+function sigmoid(x: number): number {
+  return f(1 / f(1 + exp(-x)));
+}
+
+/** Of erfc, by Abramowitz and Stegun 7.1.26, highest power first; absolute error 1.5e-7. */
+const ERFC_POLYNOMIAL = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592].map(f);
+
+function gelu(x: number): number {
+  const z = f(Math.abs(x) * f(0.70710678));
+  const t = f(1 / f(1 + f(z * f(0.3275911))));
+  let p = ERFC_POLYNOMIAL[0];
+  for (let i = 1; i < ERFC_POLYNOMIAL.length; i++) p = f(f(p * t) + ERFC_POLYNOMIAL[i]);
+  const tail = f(f(f(p * t) * exp(-f(z * z))) * 0.5);
+  return f(x * (x < 0 ? tail : f(1 - tail)));
+}
+
+function geluTanh(x: number): number {
+  const cube = f(f(x * x) * x);
+  return f(x * sigmoid(f(f(x + f(cube * f(0.044715))) * f(1.5957691216))));
 }
 
 function activation(kind: number, x: number): number {
-  if (kind === ACT_SILU) return x / (1 + Math.exp(-x));
-  if (kind === ACT_GELU) return 0.5 * x * (1 + erf(x * Math.SQRT1_2));
-  if (kind === ACT_GELU_TANH)
-    return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+  if (kind === ACT_SILU) return f(x * sigmoid(x));
+  if (kind === ACT_GELU) return gelu(x);
+  if (kind === ACT_GELU_TANH) return geluTanh(x);
   return Math.max(x, 0);
 }
 

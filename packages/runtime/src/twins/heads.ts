@@ -37,8 +37,8 @@ export function heads(m: MemoryViews, pc: number): void {
       for (let i = 0; i < half; i++) {
         const [a, b] = [m.f32[x + i], m.f32[x + half + i]];
         const [c, s] = [m.f32[cos + angle + i], m.f32[sin + angle + i]];
-        m.f32[y + i] = a * c - b * s;
-        m.f32[y + half + i] = b * c + a * s;
+        m.f32[y + i] = Math.fround(a * c) - Math.fround(b * s);
+        m.f32[y + half + i] = Math.fround(b * c) + Math.fround(a * s);
       }
     }
   }

@@ -1,6 +1,8 @@
 /** Typed views of the one memory, and the operands of an instruction: what every twin works on. */
 
 export interface MemoryViews {
+  /** Whether multiply-adds round once, as with relaxed SIMD on most processors. */
+  readonly fused: boolean;
   readonly f32: Float32Array;
   readonly i32: Int32Array;
   readonly u32: Uint32Array;
@@ -9,8 +11,9 @@ export interface MemoryViews {
   readonly i8: Int8Array;
 }
 
-export function viewMemory(buffer: ArrayBufferLike): MemoryViews {
+export function viewMemory(buffer: ArrayBufferLike, fused: boolean): MemoryViews {
   return {
+    fused,
     f32: new Float32Array(buffer),
     i32: new Int32Array(buffer),
     u32: new Uint32Array(buffer),

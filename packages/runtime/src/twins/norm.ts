@@ -12,7 +12,20 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../abi.js";
+import { sumLanes } from "./arithmetic.js";
 import { control, floats, real, word, type MemoryViews } from "./memory.js";
+
+const f = Math.fround;
+
+/** Sum of `of` each of `count` floats: four lanes, then what is left of a whole vector. */
+function total(values: Float32Array, at: number, count: number, of: (value: number) => number): number {
+  const lanes = [0, 0, 0, 0];
+  const whole = count & ~3;
+  for (let i = 0; i < whole; i++) lanes[i & 3] = f(lanes[i & 3] + of(values[at + i]));
+  let sum = sumLanes(lanes[0], lanes[1], lanes[2], lanes[3]);
+  for (let i = whole; i < count; i++) sum = f(sum + of(values[at + i]));
+  return sum;
+}
 
 export function norm(m: MemoryViews, pc: number): void {
   const features = word(m, pc, N_FEATURES);
@@ -23,14 +36,12 @@ export function norm(m: MemoryViews, pc: number): void {
     const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
     const y = floats(m, pc, W_DST) + token * stride;
     let mean = 0;
-    if (word(m, pc, N_KIND) === NORM_LAYER) {
-      for (let i = 0; i < features; i++) mean += m.f32[x + i] / features;
-    }
-    let power = 0;
-    for (let i = 0; i < features; i++) power += (m.f32[x + i] - mean) ** 2 / features;
-    const scale = 1 / Math.sqrt(power + real(m, pc, N_EPS));
+    if (word(m, pc, N_KIND) === NORM_LAYER) mean = f(total(m.f32, x, features, (v) => v) / features);
+    const power = total(m.f32, x, features, (v) => f(f(v - mean) * f(v - mean)));
+    const scale = f(1 / f(Math.sqrt(f(f(power / features) + real(m, pc, N_EPS)))));
     for (let i = 0; i < features; i++) {
-      m.f32[y + i] = (m.f32[x + i] - mean) * scale * m.f32[weight + i] + (bias ? m.f32[bias + i] : 0);
+      const v = f(f(f(m.f32[x + i] - mean) * scale) * m.f32[weight + i]);
+      m.f32[y + i] = bias ? v + m.f32[bias + i] : v;
     }
     m.f32.fill(0, y + features, y + stride);
   }

@@ -1,0 +1,66 @@
+/**
+ * float32 arithmetic in the order of the kernels, one lane at a time. Twins built on it give the kernels' results to the last
+ * bit: then a test can ask for equality, and both backends choose the same tokens where rounding would tip the balance.
+ */
+
+const f = Math.fround;
+
+/**
+ * a * b + c. With relaxed SIMD the product is not rounded (the sum of doubles below is, once in 2^29 cases differently from the
+ * fused instruction); without it, it is.
+ */
+export function madd(fused: boolean, a: number, b: number, c: number): number {
+  return fused ? f(a * b + c) : f(f(a * b) + c);
+}
+
+/** Sum of the four lanes of a vector, as `sum` and `sums` of assembly/simd.ts add them. */
+export function sumLanes(a: number, b: number, c: number, d: number): number {
+  return f(f(a + c) + f(b + d));
+}
+
+/** Product of `count` floats (a multiple of 4) by four lanes of multiply-adds. */
+export function dot(
+  fused: boolean,
+  x: Float32Array,
+  xAt: number,
+  y: Float32Array,
+  yAt: number,
+  count: number,
+): number {
+  let [a, b, c, d] = [0, 0, 0, 0];
+  if (fused) {
+    for (let i = 0; i < count; i += 4) {
+      a = f(x[xAt + i] * y[yAt + i] + a);
+      b = f(x[xAt + i + 1] * y[yAt + i + 1] + b);
+      c = f(x[xAt + i + 2] * y[yAt + i + 2] + c);
+      d = f(x[xAt + i + 3] * y[yAt + i + 3] + d);
+    }
+  } else {
+    for (let i = 0; i < count; i += 4) {
+      a = f(f(x[xAt + i] * y[yAt + i]) + a);
+      b = f(f(x[xAt + i + 1] * y[yAt + i + 1]) + b);
+      c = f(f(x[xAt + i + 2] * y[yAt + i + 2]) + c);
+      d = f(f(x[xAt + i + 3] * y[yAt + i + 3]) + d);
+    }
+  }
+  return sumLanes(a, b, c, d);
+}
+
+const LOG2_E = f(1.44269504);
+/** ln 2 in two parts: the first has few bits, so that its multiples are exact. */
+const LN2_HIGH = 0.693359375;
+const LN2_LOW = f(-2.1219444e-4);
+const MAGIC = 12582912;
+/** Of (e^r - 1 - r) / r^2, highest power first; minimax on |r| <= ln(2) / 2. */
+const EXP_POLYNOMIAL = [1.9875691e-4, 1.3981999e-3, 8.333452e-3, 4.1665796e-2, 1.6666666e-1, 0.5].map(f);
+
+/** e^x as `exp4` of assembly/simd.ts computes it. */
+export function exp(value: number): number {
+  const x = Math.max(Math.min(value, 88), -87);
+  const n = f(f(f(x * LOG2_E) + MAGIC) - MAGIC);
+  const r = f(f(x - f(n * LN2_HIGH)) - f(n * LN2_LOW));
+  let p = EXP_POLYNOMIAL[0];
+  for (let i = 1; i < EXP_POLYNOMIAL.length; i++) p = f(f(p * r) + EXP_POLYNOMIAL[i]);
+  p = f(f(f(p * f(r * r)) + r) + 1);
+  return f(p * 2 ** n);
+}
