@@ -79,7 +79,7 @@ async function stored(states: Float32Array): Promise<MemoryHidden> {
 
 function task(change: Partial<DistilTask["recipe"]> = {}, steps = 12): DistilTask {
   const student: ModelState = {
-    blocks: blocks.map(copyBlock),
+    blocks: blocks.map((block) => copyBlock(block)),
     ends: { ...ends, finalNorm: { weight: ends.finalNorm.weight.slice() } },
   };
   return {

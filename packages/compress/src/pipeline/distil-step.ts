@@ -46,7 +46,10 @@ export async function distilStep(
     async (stepContext): Promise<Artefact> => {
       const saved = await stepContext.restore();
       const student: ModelState = {
-        blocks: blocks.map(copyBlock),
+        // Latents that do not train are only read.
+        blocks: blocks.map((block) =>
+          copyBlock(block, (name) => level === "full" || !name.endsWith("Latents")),
+        ),
         ends: { ...studentEnds, finalNorm: copyNorm(studentEnds.finalNorm) },
       };
       const teacher = await teacherOutputs(context);
@@ -103,6 +106,7 @@ async function teacherOutputs(context: RunContext): Promise<Activations> {
     onProgress({ stage: "teacher", done: layer, total: spec.layers, unit: "blocks" });
     await activations.advance(teacher.forms, await teacher.feeds(layer));
   }
+  teacher.release();
   return activations;
 }
 

@@ -120,9 +120,10 @@ export function withArrays(block: BlockState, arrays: ReadonlyMap<string, Float3
   return { linears, norms };
 }
 
-/** Deep copy: training a copy leaves the original alone. */
-export function copyBlock(block: BlockState): BlockState {
-  return withArrays(block, new Map([...blockArrays(block)].map(([name, array]) => [name, array.slice()])));
+/** A copy whose arrays (those with `which` names; all by default) may be trained without changing the original. */
+export function copyBlock(block: BlockState, which: (name: string) => boolean = () => true): BlockState {
+  const copied = [...blockArrays(block)].filter(([name]) => which(name));
+  return withArrays(block, new Map(copied.map(([name, array]) => [name, array.slice()])));
 }
 
 /** The signs and scales of a linear under training, as core's type. */

@@ -25,6 +25,11 @@ export class TeacherBlocks {
     return block;
   }
 
+  /** Frees what is kept; blocks asked for later are read again. */
+  release(): void {
+    this.#kept?.clear();
+  }
+
   async feeds(layer: number): Promise<WeightFeeds> {
     return stateFeeds(await this.block(layer));
   }
