@@ -14,7 +14,9 @@ function run(command, args) {
   const { status, error } = spawnSync(command, args, { stdio: ["inherit", 2, "inherit"], shell });
   if (error) process.stderr.write(`${command} could not be started: ${error.message}\n`);
   if (status !== 0) {
-    process.stderr.write(`The demo needs ${command} ${args.join(" ")} to succeed; run it to see why it does not.\n`);
+    process.stderr.write(
+      `The demo needs ${command} ${args.join(" ")} to succeed; run it to see why it does not.\n`,
+    );
     process.exit(status ?? 1);
   }
 }

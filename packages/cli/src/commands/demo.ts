@@ -34,10 +34,10 @@ const TEACHER = "stories-11m";
 const BPW = 0.8;
 const SEQLEN = 512;
 /** Calibration windows and evaluation windows: what a few minutes on two cores allow. */
-const SAMPLES = 64;
+const SAMPLES = 96;
 const EVAL_WINDOWS = 40;
 const STORY_START = "Once upon a time, there was a little";
-const STORY = { maxTokens: 180, temperature: 0.7, topP: 0.95 };
+const STORY = { maxTokens: 180, temperature: 0.6, topP: 0.95 };
 /** Tokens timed for the speed column. */
 const TIMED_TOKENS = 96;
 
