@@ -7,7 +7,6 @@ import {
   DTYPE_BF16,
   DTYPE_F16,
   DTYPE_F32,
-  DTYPE_I4,
   DTYPE_I8,
   M_BIAS,
   M_COLS,
@@ -23,7 +22,7 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../src/abi";
-import { high, low, raw, stepBytes } from "./matrix";
+import { codes, codesHigh, codesLow, high, low, raw, stepBytes, wideHigh, wideLow } from "./matrix";
 import { madd, sums } from "./simd";
 import { number, scratch, shareStart, tokens, word } from "./words";
 
@@ -66,8 +65,33 @@ function dot4Bf16(w: usize, rowBytes: usize, x: usize, cols: i32): v128 {
 function dot4I8(w: usize, rowBytes: usize, x: usize, cols: i32): v128 {
   return dot4(DTYPE_I8, w, rowBytes, x, cols);
 }
+
+/** Adds sixteen products of a row of 4-bit codes. */
+// @ts-ignore: decorator
+@inline
+function codeProducts(at: usize, x0: v128, x1: v128, x2: v128, x3: v128, sum: v128): v128 {
+  const code = codes(at), first = codesLow(code), second = codesHigh(code);
+  sum = madd(wideLow(first), x0, sum);
+  sum = madd(wideHigh(first), x1, sum);
+  sum = madd(wideLow(second), x2, sum);
+  return madd(wideHigh(second), x3, sum);
+}
+
 function dot4I4(w: usize, rowBytes: usize, x: usize, cols: i32): v128 {
-  return dot4(DTYPE_I4, w, rowBytes, x, cols);
+  let a = f32x4.splat(0), b = a, c = a, d = a;
+  let w1 = w + rowBytes, w2 = w1 + rowBytes, w3 = w2 + rowBytes;
+  for (let end = x + (<usize>cols << 2); x < end; x += 64) {
+    const x0 = v128.load(x), x1 = v128.load(x, 16), x2 = v128.load(x, 32), x3 = v128.load(x, 48);
+    a = codeProducts(w, x0, x1, x2, x3, a);
+    b = codeProducts(w1, x0, x1, x2, x3, b);
+    c = codeProducts(w2, x0, x1, x2, x3, c);
+    d = codeProducts(w3, x0, x1, x2, x3, d);
+    w += 8;
+    w1 += 8;
+    w2 += 8;
+    w3 += 8;
+  }
+  return sums(a, b, c, d);
 }
 
 function product(dtype: i32, w: usize, rowBytes: usize, x: usize, cols: i32): v128 {
@@ -142,6 +166,17 @@ function widenRow(dtype: i32, w: usize, out: usize, cols: i32): void {
   }
 }
 
+function widenCodes(w: usize, out: usize, cols: i32): void {
+  for (let end = out + (<usize>cols << 2); out < end; out += 64) {
+    const code = codes(w), first = codesLow(code), second = codesHigh(code);
+    v128.store(out, wideLow(first));
+    v128.store(out, wideHigh(first), 16);
+    v128.store(out, wideLow(second), 32);
+    v128.store(out, wideHigh(second), 48);
+    w += 8;
+  }
+}
+
 /** One row of any dtype to f32. Row scales are not applied. */
 export function widen(dtype: i32, w: usize, out: usize, cols: i32): void {
   switch (dtype) {
@@ -158,7 +193,7 @@ export function widen(dtype: i32, w: usize, out: usize, cols: i32): void {
       widenRow(DTYPE_I8, w, out, cols);
       break;
     default:
-      widenRow(DTYPE_I4, w, out, cols);
+      widenCodes(w, out, cols);
   }
 }
 

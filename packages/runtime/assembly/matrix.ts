@@ -1,29 +1,67 @@
-// Eight consecutive weights of a row at a time, widened to f32. `dtype` is a constant at every call, so that after inlining
-// only one branch is left.
-import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_I4, DTYPE_I8 } from "../src/abi";
+// Consecutive weights of a row widened to f32: eight at a time, of 4-bit codes sixteen. `dtype` is a constant at every call, so
+// that after inlining only one branch is left.
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_I8 } from "../src/abi";
+import { lookup } from "./simd";
 
-/** Bytes of eight weights. */
+/** Bytes of eight weights; not for 4-bit codes. */
 // @ts-ignore: decorator
 @inline
 export function stepBytes(dtype: i32): usize {
   if (dtype == DTYPE_F32) return 32;
   if (dtype == DTYPE_F16 || dtype == DTYPE_BF16) return 16;
-  if (dtype == DTYPE_I8) return 8;
-  return 4;
+  return 8;
 }
 
 // @ts-ignore: decorator
 @inline
 export function raw(dtype: i32, at: usize): v128 {
   if (dtype == DTYPE_I8) return v128.load8x8_s(at);
-  if (dtype == DTYPE_I4) {
-    const bytes = v128.load32_zero(at);
-    const even = v128.and(bytes, i8x16.splat(15));
-    const odd = v128.and(i16x8.shr_u(bytes, 4), i8x16.splat(15));
-    const codes = v128.shuffle<i8>(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    return i16x8.extend_low_i8x16_s(i8x16.sub(codes, i8x16.splat(8)));
-  }
   return v128.load(at);
+}
+
+/** Four 16-bit values into the upper halves of 32-bit lanes: bf16 is the upper half of f32. */
+// @ts-ignore: decorator
+@inline
+export function wideLow(value: v128): v128 {
+  return v128.shuffle<i16>(i64x2.splat(0), value, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+// @ts-ignore: decorator
+@inline
+export function wideHigh(value: v128): v128 {
+  return v128.shuffle<i16>(i64x2.splat(0), value, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/** Sixteen 4-bit codes in the order of their columns, one a byte. */
+// @ts-ignore: decorator
+@inline
+export function codes(at: usize): v128 {
+  const bytes = v128.load64_zero(at);
+  const even = v128.and(bytes, i8x16.splat(15)), odd = v128.and(i16x8.shr_u(bytes, 4), i8x16.splat(15));
+  return v128.shuffle<i8>(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+
+/** code - 8 as bf16, which holds it exactly: two lookups, for its lower and its upper byte. Columns 0-7. */
+// @ts-ignore: decorator
+@inline
+export function codesLow(code: v128): v128 {
+  return v128.shuffle<i8>(lowBytes(code), highBytes(code), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+/** Columns 8-15. */
+// @ts-ignore: decorator
+@inline
+export function codesHigh(code: v128): v128 {
+  // prettier-ignore
+  return v128.shuffle<i8>(lowBytes(code), highBytes(code), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+// @ts-ignore: decorator
+@inline
+function lowBytes(code: v128): v128 {
+  return lookup(i8x16(0, -32, -64, -96, -128, 64, 0, -128, 0, -128, 0, 64, -128, -96, -64, -32), code);
+}
+// @ts-ignore: decorator
+@inline
+function highBytes(code: v128): v128 {
+  return lookup(i8x16(-63, -64, -64, -64, -64, -64, -64, -65, 0, 63, 64, 64, 64, 64, 64, 64), code);
 }
 
 // @ts-ignore: decorator
@@ -39,8 +77,8 @@ function half(bits: v128): v128 {
 @inline
 export function low(dtype: i32, value: v128): v128 {
   if (dtype == DTYPE_F32) return value;
-  if (dtype == DTYPE_F16) return half(v128.shuffle<i16>(i64x2.splat(0), value, 0, 8, 1, 9, 2, 10, 3, 11));
-  if (dtype == DTYPE_BF16) return v128.shuffle<i16>(i64x2.splat(0), value, 0, 8, 1, 9, 2, 10, 3, 11);
+  if (dtype == DTYPE_F16) return half(wideLow(value));
+  if (dtype == DTYPE_BF16) return wideLow(value);
   return f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(value));
 }
 
@@ -48,7 +86,7 @@ export function low(dtype: i32, value: v128): v128 {
 @inline
 export function high(dtype: i32, value: v128, at: usize): v128 {
   if (dtype == DTYPE_F32) return v128.load(at, 16);
-  if (dtype == DTYPE_F16) return half(v128.shuffle<i16>(i64x2.splat(0), value, 4, 12, 5, 13, 6, 14, 7, 15));
-  if (dtype == DTYPE_BF16) return v128.shuffle<i16>(i64x2.splat(0), value, 4, 12, 5, 13, 6, 14, 7, 15);
+  if (dtype == DTYPE_F16) return half(wideHigh(value));
+  if (dtype == DTYPE_BF16) return wideHigh(value);
   return f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(value));
 }
