@@ -1,6 +1,8 @@
 /** What a run will need of memory and disk, checked before it starts, and what that lets it keep in memory. */
-import { mkdir, statfs } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { totalmem } from "node:os";
+import { dirname } from "node:path";
 import { type ModelSpec, SubbitError } from "@subbit/core";
 import type { Windows } from "../calibrate/windows.js";
 import type { TuneLevel } from "../choices.js";
@@ -66,8 +68,7 @@ export async function checkResources(use: ResourceUse, memoryLimit: number, work
         `raise --memory-limit, train less (--tune scales or none) or use shorter windows.`,
     );
   }
-  await mkdir(work, { recursive: true });
-  const { bavail, bsize } = await statfs(work);
+  const { bavail, bsize } = await statfs(existingFolder(work));
   if (bavail * bsize < use.diskBytes) {
     throw new SubbitError(
       "resources",
@@ -75,6 +76,13 @@ export async function checkResources(use: ResourceUse, memoryLimit: number, work
         `free some or give --work on another disk.`,
     );
   }
+}
+
+/** The folder, or the nearest one above it: a refused run leaves nothing behind. */
+function existingFolder(folder: string): string {
+  let found = folder;
+  while (!existsSync(found) && dirname(found) !== found) found = dirname(found);
+  return found;
 }
 
 function megabytes(bytes: number): string {
