@@ -1,6 +1,7 @@
 /** A model loaded to talk to: weights in the runtime's memory, tokenizer at hand. */
 import { inputError, openTokenizer, type Tokenizer } from "@subbit/core";
-import { loadModel, type RuntimeModel } from "@subbit/runtime";
+import { loadModel, type RuntimeDevice, type RuntimeModel } from "@subbit/runtime";
+import { Option } from "commander";
 import type { Context } from "./context.js";
 import { withModel } from "./open-source.js";
 import { shippedModels } from "./sources.js";
@@ -10,6 +11,19 @@ export interface RunningModel {
   readonly runtime: RuntimeModel;
   /** Throws `input` where the source has none. */
   readonly tokenizer: () => Tokenizer;
+}
+
+export interface RunOptions {
+  /** @default the runtime's own choice */
+  readonly threads?: number | undefined;
+  /** @default "auto" */
+  readonly device?: RuntimeDevice | undefined;
+}
+
+export function runDeviceOption(): Option {
+  return new Option("--device <device>", "cpu: the runtime; reference: its plain TypeScript twin, slow")
+    .choices(["auto", "cpu", "reference"])
+    .default("auto");
 }
 
 /** Shipped models that answer when no source is given, best first. */
@@ -25,7 +39,7 @@ export function defaultSource(): string {
 export async function withRunningModel<R>(
   context: Context,
   source: string,
-  threads: number | undefined,
+  { threads, device }: RunOptions,
   body: (running: RunningModel) => Promise<R>,
 ): Promise<R> {
   const { signal, onProgress } = context;
@@ -33,7 +47,10 @@ export async function withRunningModel<R>(
     // Ids can be continued without a tokenizer.
     const bare = (await model.checkpoint.readText("tokenizer.json")) === undefined;
     const found = bare ? undefined : await openTokenizer(model.checkpoint);
-    return { runtime: await loadModel(model, found, { threads, signal, onProgress }), tokenizer: found };
+    return {
+      runtime: await loadModel(model, found, { threads, device, signal, onProgress }),
+      tokenizer: found,
+    };
   });
   context.endProgress();
   try {

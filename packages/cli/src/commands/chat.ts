@@ -6,12 +6,12 @@ import type { Command } from "commander";
 import { createConversation, type Conversation } from "../chat/conversation.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
-import { commandOf, examples, threadsOption, type ThreadOptions } from "../options/common.js";
+import { commandOf, examples, threadsOption } from "../options/common.js";
 import { addSamplingOptions, generateOptions, type SamplingOptions } from "../options/sampling.js";
-import { defaultSource, withRunningModel } from "../running-model.js";
+import { defaultSource, runDeviceOption, withRunningModel, type RunOptions } from "../running-model.js";
 import { streamed } from "./generate.js";
 
-interface ChatOptions extends CommonOptions, ThreadOptions, SamplingOptions {
+interface ChatOptions extends CommonOptions, RunOptions, SamplingOptions {
   readonly system?: string;
 }
 
@@ -26,6 +26,7 @@ export function addChat(program: Command): void {
   ).option("--system <text>", "system message");
   addSamplingOptions(command, { maxTokens: 256 })
     .addOption(threadsOption())
+    .addOption(runDeviceOption())
     .addHelpText("after", examples("subbit chat", 'subbit chat MODEL --system "Answer in one sentence."'))
     .action((source: string | undefined, options: ChatOptions) =>
       execute(options, (context) => chat(context, source, options)),
@@ -39,7 +40,7 @@ interface Turn {
 
 function chat(context: Context, source: string | undefined, options: ChatOptions): Promise<CommandResult> {
   const name = source ?? defaultSource();
-  return withRunningModel(context, name, options.threads, async ({ runtime, tokenizer }) => {
+  return withRunningModel(context, name, options, async ({ runtime, tokenizer }) => {
     const conversation = createConversation(tokenizer(), {
       maxPositions: runtime.contextTokens,
       maxTokens: options.maxTokens,

@@ -62,10 +62,10 @@ async function demo(context: Context, options: DemoOptions): Promise<CommandResu
   const { out, threads } = options;
   const teacher = resolveSource(TEACHER);
   const { result, teacherBpw } = await compressTeacher(context, teacher, options);
-  const teacherSpeed = await withRunningModel(context, teacher, threads, (running) =>
+  const teacherSpeed = await withRunningModel(context, teacher, { threads }, (running) =>
     decodeSpeed(context, running),
   );
-  return withRunningModel(context, out, threads, async (running) => {
+  return withRunningModel(context, out, { threads }, async (running) => {
     const packedSpeed = await decodeSpeed(context, running);
     const quality = qualityOf(result);
     const models = [

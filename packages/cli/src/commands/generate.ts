@@ -5,12 +5,12 @@ import type { Command } from "commander";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
 import { readIds } from "../json-files.js";
-import { commandOf, examples, threadsOption, type ThreadOptions } from "../options/common.js";
+import { commandOf, examples, threadsOption } from "../options/common.js";
 import { addSamplingOptions, generateOptions, type SamplingOptions } from "../options/sampling.js";
-import { defaultSource, withRunningModel } from "../running-model.js";
+import { defaultSource, runDeviceOption, withRunningModel, type RunOptions } from "../running-model.js";
 import { toPrecision } from "../output/format.js";
 
-interface GenerateCommandOptions extends CommonOptions, ThreadOptions, SamplingOptions {
+interface GenerateCommandOptions extends CommonOptions, RunOptions, SamplingOptions {
   readonly prompt?: string;
   readonly ids?: string;
   readonly chat?: boolean;
@@ -32,6 +32,7 @@ export function addGenerate(program: Command): void {
     .option("--ignore-eos", "go on after an end-of-text token");
   addSamplingOptions(command, { maxTokens: 200 })
     .addOption(threadsOption())
+    .addOption(runDeviceOption())
     .addHelpText(
       "after",
       examples(
@@ -62,7 +63,7 @@ async function generate(
   return withRunningModel(
     context,
     source ?? defaultSource(),
-    options.threads,
+    options,
     async ({ runtime, tokenizer, source: name }) => {
       const ids = given ?? encodePrompt(tokenizer(), prompt ?? "", options.chat === true, name);
       if (ids.length === 0) throw new SubbitError("usage", "The prompt has no tokens; give at least one.");

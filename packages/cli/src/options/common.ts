@@ -17,7 +17,7 @@ export interface ThreadOptions {
 }
 
 export function threadsOption(): Option {
-  return new Option("--threads <n>", "threads (default: all cores)").argParser(
+  return new Option("--threads <n>", "threads (default: all cores; to run models 4 at most)").argParser(
     integer({ min: 1, max: 1024 }),
   );
 }

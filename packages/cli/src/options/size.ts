@@ -48,6 +48,8 @@ export function addSizeOptions(command: Command): Command {
       "paths of a factored linear (default: the method's own)",
       integer({ min: 1, max: 8 }),
     )
+    .addOption(new Option("--envelope <l>", "rank of the magnitude envelopes").choices(["1"]).default("1"))
+    .addOption(new Option("--scale-bits <bits>", "bits of a stored scale").choices(["16"]).default("16"))
     .option("--kv-factor <x>", "multiplies the rank of k and v (default: 1)", number({ above: 0, max: 64 }))
     .option(
       "--keep-first <n>",
