@@ -19,10 +19,16 @@ export function argmax(row: Float32Array): number {
   return best;
 }
 
-/** KL(teacher || student) in nats between the softmax distributions of two rows of logits. */
-export function klDivergence(teacher: Float32Array, student: Float32Array): number {
-  const teacherNorm = logSumExp(teacher);
-  const studentNorm = logSumExp(student);
+/**
+ * KL(teacher || student) in nats between the softmax distributions of two rows of logits.
+ * The norms are the rows' `logSumExp`, for callers that have them already.
+ */
+export function klDivergence(
+  teacher: Float32Array,
+  student: Float32Array,
+  teacherNorm = logSumExp(teacher),
+  studentNorm = logSumExp(student),
+): number {
   let sum = 0;
   for (let i = 0; i < teacher.length; i++) {
     const logTeacher = teacher[i] - teacherNorm;

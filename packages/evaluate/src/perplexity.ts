@@ -102,11 +102,13 @@ async function scoreWindow(
   try {
     for (let t = 0; t + 1 < ids.length; t++) {
       const row = await studentRows.next();
-      totals.nll += logSumExp(row) - logitOf(row, ids[t + 1], student);
+      const norm = logSumExp(row);
+      totals.nll += norm - logitOf(row, ids[t + 1], student);
       if (!teacherRows) continue;
       const teacherRow = await teacherRows.next();
-      totals.teacherNll += logSumExp(teacherRow) - teacherRow[ids[t + 1]];
-      totals.kl += klDivergence(teacherRow, row);
+      const teacherNorm = logSumExp(teacherRow);
+      totals.teacherNll += teacherNorm - teacherRow[ids[t + 1]];
+      totals.kl += klDivergence(teacherRow, row, teacherNorm, norm);
       if (argmax(teacherRow) === argmax(row)) totals.agreed++;
     }
   } finally {
