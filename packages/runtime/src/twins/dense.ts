@@ -21,20 +21,19 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../abi.js";
-import { bf16BitsToF32, f16BitsToF32 } from "@subbit/core";
+import { bf16ToF32, f16ToF32 } from "@subbit/core";
 import { dot } from "./arithmetic.js";
 import { control, floats, word, type MemoryViews } from "./memory.js";
 
 /** One row of any dtype as numbers; row scales not applied. */
 function readRow(m: MemoryViews, dtype: number, at: number, cols: number): Float32Array {
+  const half = m.u16.subarray(at >>> 1, (at >>> 1) + cols);
+  if (dtype === DTYPE_F32) return m.f32.subarray(at >>> 2, (at >>> 2) + cols);
+  if (dtype === DTYPE_F16) return f16ToF32(half);
+  if (dtype === DTYPE_BF16) return bf16ToF32(half);
+  if (dtype === DTYPE_I8) return Float32Array.from(m.i8.subarray(at, at + cols));
   const row = new Float32Array(cols);
-  for (let i = 0; i < cols; i++) {
-    if (dtype === DTYPE_F32) row[i] = m.f32[(at >>> 2) + i];
-    else if (dtype === DTYPE_F16) row[i] = f16BitsToF32(m.u16[(at >>> 1) + i]);
-    else if (dtype === DTYPE_BF16) row[i] = bf16BitsToF32(m.u16[(at >>> 1) + i]);
-    else if (dtype === DTYPE_I8) row[i] = m.i8[at + i];
-    else row[i] = ((m.u8[at + (i >>> 1)] >>> ((i & 1) * 4)) & 15) - 8;
-  }
+  for (let i = 0; i < cols; i++) row[i] = ((m.u8[at + (i >>> 1)] >>> ((i & 1) * 4)) & 15) - 8;
   return row;
 }
 
