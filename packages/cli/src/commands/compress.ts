@@ -34,7 +34,7 @@ interface CompressCommandOptions
   extends CommonOptions, SizeOptions, TextOptions, ThreadOptions, SeedOptions, OverwriteOptions {
   readonly calibration?: string;
   readonly samples: number;
-  readonly seqlen: number;
+  readonly seqlen?: number;
   readonly tune: TuneLevel;
   readonly trainTokens?: number;
   readonly preset: Preset;
@@ -46,6 +46,7 @@ interface CompressCommandOptions
   readonly device: string;
 }
 
+const DEFAULT_SEQLEN = 512;
 /** The calibration text that shipped models have beside their weights. */
 const CALIBRATION_FILE = "calibration.txt";
 
@@ -58,7 +59,11 @@ export function addCompress(program: Command): void {
       `text that the model is fitted on (default: ${CALIBRATION_FILE} beside the source)`,
     )
     .option("--samples <n>", "calibration windows", integer({ min: 1 }), 128)
-    .option("--seqlen <n>", "tokens of a window", integer({ min: 2 }), 512)
+    .option(
+      "--seqlen <n>",
+      `tokens of a window (default: ${DEFAULT_SEQLEN}, or the model's context if shorter)`,
+      integer({ min: 2 }),
+    )
     .addOption(
       new Option(
         "--tune <level>",
@@ -119,17 +124,19 @@ async function compressCommand(
       const plan = planModel(model, planOptions(options));
       return { json: { ...plan, out }, text: describePlan(plan) };
     }
-    checkSeqlen(options.seqlen, model.spec, source);
+    const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
+    checkSeqlen(seqlen, model.spec, source);
     // A budget that cannot be met is said before any text is read.
     planModel(model, planOptions(options));
     const tokenizer = await openTokenizer(model.checkpoint);
     const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
     const calibration = await read(calibrationPath(path, options.calibration));
     const evaluation = options.evalText === undefined ? undefined : await read(options.evalText);
-    const text = evaluation && { ids: evaluation.ids, seqlen: options.seqlen, windows: options.evalWindows };
+    const text = evaluation && { ids: evaluation.ids, seqlen, windows: options.evalWindows };
     const result = await compress({
       ...compressionCallbacks(context, model, { threads: options.threads, text }),
       ...libraryOptions(model, out, options),
+      seqlen,
       ...(await teacherFiles(context, path, model)),
       calibration: { ids: calibration.ids, name: calibration.description },
       ...(text && { evaluation: { ...text, name: evaluation.description } }),
@@ -143,15 +150,14 @@ function libraryOptions(
   model: Model,
   out: string,
   options: CompressCommandOptions,
-): Omit<CompressOptions, "calibration"> {
-  const { samples, seqlen, tune, preset, trainTokens, work, memoryLimit, threads, seed, device } = options;
+): Omit<CompressOptions, "calibration" | "seqlen"> {
+  const { samples, tune, preset, trainTokens, work, memoryLimit, threads, seed, device } = options;
   return {
     ...planOptions(options),
     model,
     out,
     overwrite: options.overwrite === true,
     samples,
-    seqlen,
     tune,
     preset,
     seed,
