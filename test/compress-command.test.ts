@@ -102,6 +102,12 @@ describe("compress", () => {
     expect(folderHash(packed)).toBe(before);
   });
 
+  it("is no teacher itself", async () => {
+    const run = await runCli(["compress", packed, at("twice"), "--calibration", calibration]);
+    expect(run.exitCode).toBe(3);
+    expect(run.stderr).toContain("packed already");
+  });
+
   it("gives the same bytes twice", async () => {
     const args = ["--eval-text", evaluation, "--eval-windows", "4"];
     const again = at("again");

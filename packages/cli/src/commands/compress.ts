@@ -1,7 +1,7 @@
 /** `subbit compress`: a dense checkpoint in, a packed model and what it cost out. */
 import { existsSync } from "node:fs";
 import { join, resolve, sep } from "node:path";
-import { openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
+import { inputError, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
 import type { CompressOptions, Preset, TuneLevel } from "@subbit/compress";
 import { Option, type Command } from "commander";
@@ -120,6 +120,9 @@ async function compressCommand(
   if (options.dryRun !== true) assertOut(path, out, options.overwrite === true);
   const { compress, planModel } = await import("@subbit/compress");
   return withModel(context, source, async (model) => {
+    if (model.manifest !== undefined) {
+      throw inputError(`${source} is packed already; give the dense model that it was made from.`);
+    }
     if (options.dryRun === true) {
       const plan = planModel(model, planOptions(options));
       return { json: { ...plan, out }, text: describePlan(plan) };
