@@ -32,6 +32,7 @@ const CALIBRATE_VERSION = 1;
 const VERIFY_TOKENS = 64;
 export const DEFAULT_SAMPLES = 128;
 export const DEFAULT_SEQLEN = 512;
+const DEFAULT_SNAPSHOT_SECONDS = 60;
 export const DEFAULT_MEMORY_LIMIT = 3 * 2 ** 30;
 
 /**
@@ -111,6 +112,7 @@ async function runStages(
     programs: new BlockPrograms(model.spec, compile),
     root: sha256(JSON.stringify([teacherSha256, windowsHash, windows.seqlen, compile])),
     hiddenInMemory: use.hiddenInMemory,
+    snapshotSeconds: options.snapshotSeconds ?? DEFAULT_SNAPSHOT_SECONDS,
     onProgress,
     ...(signal && { signal }),
   };

@@ -72,6 +72,8 @@ export interface CompressOptions extends PlanOptions {
   work?: string;
   /** Bytes that the run may use; activations and weights beyond it go to files or are read again. @default 3 GiB */
   memoryLimit?: number;
+  /** Seconds between snapshots of a distillation: what a kill may cost. @default 60 */
+  snapshotSeconds?: number;
   /** Threads of the engine. @default all cores */
   threads?: number;
   /** @default 0 */

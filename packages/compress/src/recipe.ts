@@ -75,8 +75,8 @@ export interface RecipeOverrides {
 }
 
 const DEFAULT: Recipe = {
-  calibrate: { windows: 64 },
-  factorise: { shrinkage: 0.2, outputImportance: true },
+  calibrate: { windows: 32 },
+  factorise: { iterations: 200, shrinkage: 0.2, outputImportance: true },
   blocks: {
     windows: 128,
     denseEpochs: 1,
@@ -84,30 +84,30 @@ const DEFAULT: Recipe = {
     beforeFull: false,
     epochs: 2,
     rates: { latents: 0.02, scales: 0.005, norms: 0.002 },
-    batch: 4,
+    batch: 2,
     warmup: 0.05,
-    beta1: 0.9,
-    beta2: 0.99,
-    floor: 0.3,
+    beta1: 0.8,
+    beta2: 0.97,
+    floor: 0,
   },
   scales: {
     epochs: 3,
     rates: { latents: 0, scales: 0.01, norms: 0.003 },
     batch: 2,
     warmup: 0.05,
-    beta1: 0.9,
-    beta2: 0.99,
-    floor: 0.3,
+    beta1: 0.8,
+    beta2: 0.97,
+    floor: 0,
     surrogateWidth: 1,
   },
   full: {
     epochs: 4,
-    rates: { latents: 0.05, scales: 0.01, norms: 0.003 },
-    batch: 2,
+    rates: { latents: 0.025, scales: 0.01, norms: 0.003 },
+    batch: 1,
     warmup: 0.05,
-    beta1: 0.9,
-    beta2: 0.99,
-    floor: 0.3,
+    beta1: 0.7,
+    beta2: 0.97,
+    floor: 0,
     surrogateWidth: 1,
   },
 };
@@ -117,6 +117,7 @@ const PRESETS = {
   demo: {
     ...DEFAULT,
     calibrate: { windows: 16 },
+    factorise: { ...DEFAULT.factorise, iterations: 100 },
     full: { ...DEFAULT.full, epochs: 2 },
   },
 } satisfies Record<Preset, Recipe>;

@@ -18,7 +18,6 @@ import { type BlockState, blockArrays, copyBlock, type LinearState, withArrays }
 import { LINEAR_GROUPS } from "../tune/groups.js";
 import { type BlockData, trainBlock, type TrainBlockOptions } from "../tune/train-block.js";
 import { Activations } from "./activations.js";
-import { factoriseMethod } from "../plan/methods.js";
 import { asJson, rowOf, type RunContext, someWindows } from "./context.js";
 import { FactorisePool } from "./factorise-pool.js";
 
@@ -115,8 +114,7 @@ class BlockCompressor {
     const params = {
       layer,
       extra,
-      method: plan.method,
-      init: plan.init,
+      factoriser: plan.factoriser,
       rows: rows.map(({ site, kind, rank, paths }) => ({ role: site.role, kind, rank, paths })),
       factorise: asJson(recipe.factorise),
       blocks: this.#tuned ? asJson(recipe.blocks) : null,
@@ -227,7 +225,7 @@ class BlockCompressor {
         rows: linear.rows,
         cols: linear.cols,
         options: {
-          method: factoriseMethod(plan),
+          method: plan.factoriser,
           rank: row.rank,
           paths: row.paths,
           ...(recipe.factorise.iterations !== undefined && { iterations: recipe.factorise.iterations }),

@@ -29,6 +29,8 @@ export interface RunContext {
   readonly seed: number;
   /** Whether activations of all windows stay in memory. */
   readonly hiddenInMemory: boolean;
+  /** Seconds between snapshots of a distillation. */
+  readonly snapshotSeconds: number;
   readonly onProgress: OnProgress;
   readonly signal?: AbortSignal;
 }

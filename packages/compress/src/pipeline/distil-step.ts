@@ -66,6 +66,7 @@ export async function distilStep(
         };
         const done = await distil(task, {
           ...context.compile,
+          snapshotSeconds: context.snapshotSeconds,
           ...(signal && { signal }),
           ...(saved && { from: snapshotOf(saved) }),
           onStep: (step, loss) =>

@@ -2,7 +2,7 @@
 import { inputError, type Model, type ModelSpec, SubbitError } from "@subbit/core";
 import type { EmbedBits, Method } from "../choices.js";
 import type { PlanOptions } from "../options.js";
-import { METHODS } from "./methods.js";
+import { factoriseMethod, METHODS } from "./methods.js";
 import { type BudgetOptions, type MethodShape, planRows, smallestModelBpw } from "./budget.js";
 import { fileLayout } from "./file-layout.js";
 import type { Plan, PlanRow, PlanTotals } from "./plan.js";
@@ -14,8 +14,11 @@ const BISECTIONS = 48;
 /** Above it a factored linear is no longer smaller than the dense f16 one. */
 const LARGEST_BPW = 16;
 
-/** The best measured method at every size tried (docs/compress.md): one path with a middle scale, from ADMM. */
-const AUTO_METHOD: Method = "dbf";
+/**
+ * The best measured method at every size tried (docs/compress.md): one path from ADMM without a middle scale, whose bits
+ * buy more as rank.
+ */
+const AUTO_METHOD: Method = "nanoquant";
 
 /**
  * Sizes every linear. Throws `usage` for options that exclude one another and `input` for a budget that is too small,
@@ -53,7 +56,9 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
       `${targetBpw} bits per weight were asked for; give a number above 0, at most 16.`,
     );
   }
-  return { method, init, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
+  const isAuto = (options.method ?? "auto") === "auto" && init === "admm";
+  const factoriser = isAuto ? "auto" : factoriseMethod(method, init);
+  return { method, init, factoriser, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
 }
 
 function checkedBudget(spec: ModelSpec, options: PlanOptions): BudgetOptions {

@@ -1,5 +1,6 @@
 /** A plan: what every linear will be and what every byte of the file will hold, known before any work starts. */
 import type { LinearSite } from "@subbit/core";
+import type { FactoriseMethod } from "../factorise/types.js";
 import type { BitsFormula, EmbedBits, Init, Method } from "../choices.js";
 
 /** One linear of the model; rank, paths and midScale are 0, 0 and false when it stays dense. */
@@ -48,6 +49,8 @@ export interface PlanTotals {
 export interface Plan {
   readonly method: Method;
   readonly init: Init;
+  /** The algorithm that finds signs and scales: `auto` is the best measured one for the form. */
+  readonly factoriser: FactoriseMethod;
   readonly bitsFormula: BitsFormula;
   /** The budget in bits per weight that the ranks were sized for. */
   readonly targetBpw: number;
