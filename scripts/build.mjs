@@ -4,5 +4,6 @@ import { existsSync } from "node:fs";
 
 const run = (command, args) => execFileSync(command, args, { stdio: "inherit" });
 
-if (existsSync("packages/runtime/scripts/build-wasm.mjs")) run("node", ["packages/runtime/scripts/build-wasm.mjs"]);
+if (existsSync("packages/runtime/scripts/build-wasm.mjs"))
+  run("node", ["packages/runtime/scripts/build-wasm.mjs"]);
 run("node", ["node_modules/typescript/bin/tsc", "-b"]);
