@@ -32,6 +32,8 @@ interface Stage {
   /** `done` of the first event: a resumed stage starts above zero and its rate must not count that. */
   readonly startedAt: number;
   last: ProgressEvent;
+  /** When it came: what follows a stage's last event belongs to the next one. */
+  lastMs: number;
 }
 
 export class ProgressDisplay {
@@ -55,11 +57,12 @@ export class ProgressDisplay {
     if (this.#stage !== undefined && this.#stage.name !== event.stage) this.#leaveStage();
     const now = this.#now();
     if (this.#stage === undefined) {
-      this.#stage = { name: event.stage, startedMs: now, startedAt: event.done, last: event };
+      this.#stage = { name: event.stage, startedMs: now, startedAt: event.done, last: event, lastMs: now };
       // A log wants to hear of a stage only when it lasts; a terminal at once.
       this.#drawnMs = this.#terminal ? -Infinity : now;
     }
     this.#stage.last = event;
+    this.#stage.lastMs = now;
     if (now - this.#drawnMs < (this.#terminal ? TERMINAL_INTERVAL_MS : PLAIN_INTERVAL_MS)) return;
     this.#drawnMs = now;
     this.#draw(this.#stage, now);
@@ -91,7 +94,7 @@ export class ProgressDisplay {
     if (stage === undefined) return;
     this.#stage = undefined;
     this.#clear();
-    const elapsed = this.#now() - stage.startedMs;
+    const elapsed = stage.lastMs - stage.startedMs;
     if (elapsed < WORTH_A_LINE_MS) return;
     const note = stage.last.note === undefined ? "" : `  ${stage.last.note}`;
     const amount = formatAmount(stage.last);
