@@ -105,7 +105,7 @@ const DEFAULT: Recipe = {
     rates: { latents: 0.025, scales: 0.01, norms: 0.003 },
     batch: 1,
     warmup: 0.05,
-    beta1: 0.7,
+    beta1: 0.6,
     beta2: 0.97,
     floor: 0,
     surrogateWidth: 1,

@@ -56,8 +56,7 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
       `${targetBpw} bits per weight were asked for; give a number above 0, at most 16.`,
     );
   }
-  const isAuto = (options.method ?? "auto") === "auto" && init === "admm";
-  const factoriser = isAuto ? "auto" : factoriseMethod(method, init);
+  const factoriser = factoriseMethod(method, init);
   return { method, init, factoriser, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
 }
 

@@ -49,7 +49,7 @@ export interface PlanTotals {
 export interface Plan {
   readonly method: Method;
   readonly init: Init;
-  /** The algorithm that finds signs and scales: `auto` is the best measured one for the form. */
+  /** The algorithm that finds signs and scales. */
   readonly factoriser: FactoriseMethod;
   readonly bitsFormula: BitsFormula;
   /** The budget in bits per weight that the ranks were sized for. */
