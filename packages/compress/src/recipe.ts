@@ -118,7 +118,7 @@ const PRESETS = {
     ...DEFAULT,
     calibrate: { windows: 16 },
     factorise: { ...DEFAULT.factorise, iterations: 100 },
-    full: { ...DEFAULT.full, epochs: 2 },
+    full: { ...DEFAULT.full, epochs: 4 },
   },
 } satisfies Record<Preset, Recipe>;
 
