@@ -179,9 +179,9 @@ async function train(
   stages: StageTable,
   measured: Windows | undefined,
 ): Promise<ModelState> {
-  const { model, spec, ledger, windows, tune, compile, root, onProgress, signal } = context;
+  const { model, ledger, windows, tune, compile, root, onProgress, signal } = context;
   const perplexity = async (state: ModelState) =>
-    measured ? { perplexity: (await statePerplexity(spec, state, measured, compile)).perplexity } : {};
+    measured ? { perplexity: await perplexityOf(context, state, measured, "evaluate student") } : {};
   const some = someWindows(windows, context.recipe.calibrate.windows);
   const calibration = await stages.run(
     "calibrate",
@@ -225,11 +225,22 @@ async function train(
 }
 
 async function perplexityOfTeacher(context: RunContext, windows: Windows): Promise<number> {
-  const { model, spec, compile } = context;
+  const { model, spec } = context;
   const blocks = [];
   for (let layer = 0; layer < spec.layers; layer++) blocks.push(await readDenseBlock(model, layer));
   const ends: EndsState = context.teacherEnds;
-  return (await statePerplexity(spec, { blocks, ends }, windows, compile)).perplexity;
+  return perplexityOf(context, { blocks, ends }, windows, "evaluate teacher");
+}
+
+async function perplexityOf(
+  context: RunContext,
+  state: ModelState,
+  windows: Windows,
+  stage: string,
+): Promise<number> {
+  const { spec, compile, onProgress, signal } = context;
+  const options = { ...compile, stage, onProgress, ...(signal && { signal }) };
+  return (await statePerplexity(spec, state, windows, options)).perplexity;
 }
 
 /** What stands in the manifest as the recipe: enough to make the model again. */

@@ -101,6 +101,7 @@ async function factoriseCommand(
     options.importance === undefined ? undefined : await readImportance(options.importance, matrix);
   const { factorise } = await import("@subbit/compress");
   const { values, rows, cols } = matrix;
+  const cpuBefore = process.cpuUsage();
   const result = await factorise(values, rows, cols, {
     ...sizeOf(options),
     method,
@@ -112,7 +113,8 @@ async function factoriseCommand(
     ...(options.iterations !== undefined && { iterations: options.iterations }),
     ...(importance && { importance }),
   });
-  return report(result, method, importance !== undefined);
+  const cpu = process.cpuUsage(cpuBefore);
+  return report(result, method, importance !== undefined, (cpu.user + cpu.system) / 1e6);
 }
 
 const DEFAULT_BPW = 0.8;
@@ -186,6 +188,7 @@ function report(
   { linear, relError, weightedRelError, seconds }: FactorisedLinear,
   method: Method,
   weighted: boolean,
+  cpuSeconds: number,
 ): CommandResult {
   const { rows, cols, paths } = linear;
   const [{ rank, envelope, midIn }] = paths;
@@ -209,7 +212,7 @@ function report(
     ["bits per weight", toPrecision(bpw, 4)],
     ["relative error", relError.toFixed(4)],
     ...(weighted ? [["weighted", weightedRelError.toFixed(4)]] : []),
-    ["time", formatSeconds(seconds)],
+    ["time", `${formatSeconds(seconds)} (CPU ${formatSeconds(cpuSeconds)})`],
   ];
   return {
     json: {
@@ -224,6 +227,7 @@ function report(
       relError,
       weightedRelError,
       seconds,
+      cpuSeconds,
     },
     text: renderPairs(pairs),
   };

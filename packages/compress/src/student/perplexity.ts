@@ -1,5 +1,5 @@
 /** Perplexity of a model state through the engine, for stage tables. The packed file is measured by the runtime. */
-import type { ModelSpec } from "@subbit/core";
+import { type ModelSpec, type OnProgress, throwIfAborted } from "@subbit/core";
 import { BlockPrograms, type CompileOptions, HeadRunner } from "@subbit/engine";
 import { gatherWindows, type Windows } from "../calibrate/windows.js";
 import { blockForms, stateFeeds } from "./feeds.js";
@@ -14,13 +14,21 @@ export interface StatePerplexity {
   readonly windows: readonly number[];
 }
 
+export interface StatePerplexityOptions extends CompileOptions {
+  /** What is measured, for people. @default "evaluate" */
+  readonly stage?: string;
+  readonly onProgress?: OnProgress;
+  readonly signal?: AbortSignal;
+}
+
 /** exp of the mean over windows of their mean negative log-likelihood. */
 export async function statePerplexity(
   spec: ModelSpec,
   state: ModelState,
   windows: Windows,
-  compile: CompileOptions = {},
+  options: StatePerplexityOptions = {},
 ): Promise<StatePerplexity> {
+  const { stage = "evaluate", onProgress, signal, ...compile } = options;
   const programs = new BlockPrograms(spec, { ...compile, limit: 2 });
   const head = await HeadRunner.create(spec, { ...compile, mode: "loss" });
   const { seqlen } = windows;
@@ -28,6 +36,8 @@ export async function statePerplexity(
   try {
     const blocks = state.blocks.map((block) => ({ forms: blockForms(block), feeds: stateFeeds(block) }));
     for (let begin = 0; begin < windows.count; begin += BATCH) {
+      throwIfAborted(signal);
+      onProgress?.({ stage, done: begin, total: windows.count, unit: "windows" });
       const batch = Math.min(BATCH, windows.count - begin);
       const ids = gatherWindows(
         windows,
@@ -49,6 +59,7 @@ export async function statePerplexity(
         means.push(sum / (seqlen - 1));
       }
     }
+    onProgress?.({ stage, done: windows.count, total: windows.count, unit: "windows" });
   } finally {
     await programs.dispose();
     await head.dispose();
