@@ -3,7 +3,7 @@
  * distil the whole, package, verify; every stage but the first and last is made of ledger steps.
  */
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import type { OnProgress } from "@subbit/core";
 import { checkTarget, writeSubbit } from "@subbit/core/node";
 import { BlockPrograms, type CompileOptions } from "@subbit/engine";
@@ -140,7 +140,8 @@ async function runStages(
             if (measure) findings.quality = await measure(folder);
             const card = modelCard({
               ...info,
-              teacher: model.checkpoint.name,
+              // The folder's own name: a card must not tell where the teacher lay on somebody's disk.
+              teacher: basename(model.checkpoint.name),
               plan,
               fileBytes: plan.totals.fileBytes,
               ...(findings.quality && { quality: findings.quality }),
