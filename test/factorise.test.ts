@@ -37,6 +37,7 @@ interface Factorised {
   relError: number;
   weightedRelError: number;
   seconds: number;
+  cpuSeconds: number;
 }
 
 describe("factorise", () => {
@@ -44,8 +45,9 @@ describe("factorise", () => {
     "%s keeps to the bits and repeats itself",
     async (method) => {
       const args = ["factorise", file, "--method", method, "--bpw", "3", "--threads", "1"];
-      const { seconds, ...result } = await runJson<Factorised>(args);
+      const { seconds, cpuSeconds, ...result } = await runJson<Factorised>(args);
       expect(seconds).toBeGreaterThan(0);
+      expect(cpuSeconds).toBeGreaterThan(0);
       expect(result).toMatchObject({
         rows: ROWS,
         cols: COLS,
@@ -55,8 +57,8 @@ describe("factorise", () => {
       expect(result.bpw).toBeLessThanOrEqual(3);
       expect(result.relError).toBeGreaterThan(0);
       expect(result.relError).toBeLessThan(1);
-      const { seconds: again, ...repeated } = await runJson<Factorised>(args);
-      expect(again).toBeGreaterThan(0);
+      const { seconds: again, cpuSeconds: cpuAgain, ...repeated } = await runJson<Factorised>(args);
+      expect(Math.min(again, cpuAgain)).toBeGreaterThan(0);
       expect(repeated).toEqual(result);
     },
   );
