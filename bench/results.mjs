@@ -15,21 +15,26 @@ const table = (head, body) =>
   [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 const figure = (x, digits = 2) => (x === undefined ? "" : x.toFixed(digits));
 const megabytes = (bytes) => (bytes / 1e6).toFixed(2);
-const perplexities = (stages) =>
+const perplexities = ({ tune, stages }) =>
   stages
     .filter(({ perplexity }) => perplexity !== undefined)
-    .map(({ stage, perplexity }) => `${stage} ${perplexity.toFixed(2)}`)
+    // Without block tuning the stage `blocks` is the factorisation alone.
+    .map(({ stage, perplexity }) => [
+      stage === "blocks" && (tune === "none" || tune === "full") ? "ADMM" : stage,
+      perplexity,
+    ])
+    .map(([stage, perplexity]) => `${stage} ${perplexity.toFixed(2)}`)
     .join(" → ");
 
 const sections = [...new Set(rows.map(({ title }) => title))].map((title) => {
   const ours = rows.filter((row) => row.title === title);
-  const teacher = ours.find(({ teacherPerplexity }) => teacherPerplexity !== undefined)?.teacherPerplexity;
+  const teacher = ours.find(({ quality }) => quality?.perplexityTeacher)?.quality.perplexityTeacher;
   const body = ours.map((row) => [
     row.asked,
     `\`--tune ${row.tune}${row.arguments.length > 0 ? ` ${row.arguments.join(" ")}` : ""}\``,
     figure(row.bpw, 4),
     megabytes(row.fileBytes),
-    perplexities(row.stages),
+    perplexities(row),
     figure(row.quality?.perplexity),
     row.seconds.toFixed(0),
     figure(row.cpuSeconds, 0),

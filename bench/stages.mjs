@@ -41,7 +41,6 @@ try {
       if (run.status !== 0) throw new Error(`${args.join(" ")} ended with ${run.status}`);
       const {
         stages,
-        teacherPerplexity,
         bpw: honest,
         fileBytes,
         seconds,
@@ -59,7 +58,6 @@ try {
         seconds,
         cpuSeconds,
         peakRssBytes,
-        teacherPerplexity,
         quality,
         stages,
       };
