@@ -1,4 +1,4 @@
-// Barriers and the command loop. Threads spin for some microseconds, because the next instruction is usually that close,
+// Barriers and the command loop. Threads spin for a while, because the next instruction is usually that close,
 // and sleep on the address after that, so that an idle model costs nothing.
 import {
   CTRL_BARRIER_COUNT,
@@ -12,7 +12,11 @@ import {
 } from "../src/abi";
 import { runProgram } from "./interpreter";
 
-const SPINS: i32 = 6000;
+/**
+ * A few hundred microseconds: longer than any instruction of a small model keeps a thread waiting. With waits of some
+ * microseconds threads slept between instructions, and two were seven times slower than one.
+ */
+const SPINS: i32 = 200000;
 
 /**
  * Atomics.wait on the word at `address`, by the host: V8's baseline compiler (seen in Node 20) loses local variables across the
