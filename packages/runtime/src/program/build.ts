@@ -16,11 +16,13 @@ import {
 } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
 import { pad, type PlacedDense } from "../weights/place.js";
-import { allocateScratch } from "./allocate.js";
+import { allocateScratch, type ScratchPlan } from "./allocate.js";
 import { strideOf, type Draft, type Value } from "./draft.js";
+import { Emitter, type ProgramMode } from "./emitter.js";
 import { encodeLevels } from "./encode.js";
 import { fuse } from "./fuse.js";
-import { ProgramOps, type PlacedModel } from "./program-ops.js";
+import type { PlacedModel } from "./placed-model.js";
+import { ProgramOps } from "./program-ops.js";
 import { schedule, type Level } from "./schedule.js";
 
 /** Byte addresses; a part of the program ends where the next one starts. */
@@ -38,7 +40,8 @@ export interface Rows {
   readonly features: number;
 }
 
-export interface Program {
+/** The instructions of one pass, for one token or for a tile of them. */
+export interface Pass {
   readonly embed: Segment;
   readonly blocks: readonly Segment[];
   readonly finalNorm: Segment;
@@ -46,8 +49,14 @@ export interface Program {
   /** Where the hidden states lie after `embed` (0), after block i - 1 (i), after `finalNorm` (the last). */
   readonly hidden: readonly Rows[];
   readonly logits: Rows;
-  /** Tokens of the largest tile. */
-  readonly tile: number;
+}
+
+export interface Program {
+  /** For a single token. */
+  readonly token: Pass;
+  /** For any number up to `tileTokens`. */
+  readonly tile: Pass;
+  readonly tileTokens: number;
 }
 
 interface Part {
@@ -55,23 +64,50 @@ interface Part {
   readonly output: Value;
 }
 
+interface Tables {
+  readonly embedding: PlacedDense;
+  readonly head: PlacedDense;
+}
+
 export function buildProgram(
   arena: Arena,
   spec: ModelSpec,
   model: PlacedModel,
-  tables: { embedding: PlacedDense; head: PlacedDense },
+  tables: Tables,
   options: { tile: number; threads: number },
 ): Program {
-  const parts = lower(spec, model, tables);
-  const plan = allocateScratch(
+  const drafts = {
+    token: planPass(lower(spec, model, tables, "token"), 1),
+    tile: planPass(lower(spec, model, tables, "tile"), options.tile),
+  };
+  // The passes never run at the same time, so they share their scratch memory.
+  const scratch = arena.allocate(Math.max(drafts.token.scratch.bytes, drafts.tile.scratch.bytes));
+  const program = {
+    token: writePass(arena, spec, drafts.token, scratch),
+    tile: writePass(arena, spec, drafts.tile, scratch),
+    tileTokens: options.tile,
+  };
+  setControl(arena, [...drafts.token.parts, ...drafts.tile.parts], options.threads);
+  return program;
+}
+
+interface PlannedPass {
+  readonly parts: Part[];
+  readonly scratch: ScratchPlan;
+}
+
+function planPass(parts: Part[], tokens: number): PlannedPass {
+  const scratch = allocateScratch(
     parts.map((part) => part.levels),
     parts.map((part) => [part.output]),
-    options.tile,
+    tokens,
   );
-  const scratch = arena.allocate(plan.bytes);
-  const addressOf = (value: Value): number => value.address ?? scratch + (plan.offsets.get(value) ?? 0);
+  return { parts, scratch };
+}
+
+function writePass(arena: Arena, spec: ModelSpec, { parts, scratch }: PlannedPass, base: number): Pass {
+  const addressOf = (value: Value): number => value.address ?? base + (scratch.offsets.get(value) ?? 0);
   const segments = writeProgram(arena, parts, addressOf);
-  setControl(arena, parts, options.threads);
   const rows = (value: Value, features: number): Rows => ({
     address: addressOf(value),
     stride: strideOf(value),
@@ -85,22 +121,18 @@ export function buildProgram(
     head: segments[last],
     hidden: [...parts.slice(0, -3), parts[last - 1]].map((part) => rows(part.output, spec.hiddenSize)),
     logits: rows(parts[last].output, spec.vocabSize),
-    tile: options.tile,
   };
 }
 
 /** Embedding, blocks, final norm, head. */
-function lower(
-  spec: ModelSpec,
-  model: PlacedModel,
-  tables: { embedding: PlacedDense; head: PlacedDense },
-): Part[] {
-  const ops = new ProgramOps(model);
+function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, mode: ProgramMode): Part[] {
+  const emitter = new Emitter(mode);
+  const ops = new ProgramOps(model, emitter);
   const parts: Part[] = [];
   const finish = (output: Value): Value => {
-    const fused = fuse(ops.take(), output);
+    const fused = fuse(emitter.take(), output);
     parts.push({ levels: schedule(fused.drafts), output: fused.kept });
-    return ops.renamed(output, fused.kept);
+    return emitter.renamed(output, fused.kept);
   };
   let hidden = finish(ops.embed(tables.embedding));
   for (let layer = 0; layer < spec.layers; layer++) hidden = finish(blockForward(ops, spec, layer, hidden));

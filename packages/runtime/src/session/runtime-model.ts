@@ -107,7 +107,7 @@ export class RuntimeModel {
   /** Logits of every position in tiles, so that no [tokens, vocabSize] is held. */
   async *tiles(ids: ArrayLike<number>, signal?: AbortSignal): AsyncGenerator<LogitsTile, void, undefined> {
     const all = this.#checkIds(Array.from(ids));
-    const { tile } = this.#runner.program;
+    const { tileTokens: tile } = this.#runner.program;
     const buffer = new Float32Array(Math.min(tile, all.length) * this.vocabSize);
     for (let position = 0; position < all.length; position += tile) {
       throwIfAborted(signal);
@@ -133,7 +133,7 @@ export class RuntimeModel {
    */
   async hidden(ids: readonly number[], options: { signal?: AbortSignal } = {}): Promise<Float32Array[]> {
     const all = this.#checkIds([...ids]);
-    const { tile } = this.#runner.program;
+    const { tileTokens: tile } = this.#runner.program;
     const { hiddenSize, layers } = this.spec;
     const states = Array.from({ length: layers + 1 }, () => new Float32Array(all.length * hiddenSize));
     for (let position = 0; position < all.length; position += tile) {

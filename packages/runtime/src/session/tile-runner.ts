@@ -5,7 +5,7 @@
 import { SubbitError } from "@subbit/core";
 import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_THREADS, CTRL_TOKENS, CTRL_TOKEN_IDS } from "../abi.js";
 import type { Executor } from "../executors/types.js";
-import type { Program, Rows } from "../program/build.js";
+import type { Pass, Program, Rows } from "../program/build.js";
 import { Mutex } from "./mutex.js";
 
 export class TileRunner {
@@ -45,10 +45,10 @@ export class TileRunner {
       beforeTile();
       const logits = await this.#mutex.run(async () => {
         const from = Math.min(this.cachedPrefix(ids), ids.length - 1);
-        const to = Math.min(from + this.program.tile, ids.length);
+        const to = Math.min(from + this.program.tileTokens, ids.length);
         const last = to === ids.length;
-        await this.#run(ids, from, to, last ? to - from - 1 : undefined);
-        return last ? this.#read(this.program.logits, to - from - 1, 1) : undefined;
+        const pass = await this.#run(ids, from, to, last ? to - from - 1 : undefined);
+        return last ? this.#read(pass.logits, to - from - 1, 1) : undefined;
       });
       if (logits !== undefined) return logits;
     }
@@ -58,8 +58,8 @@ export class TileRunner {
   async logitsOf(ids: readonly number[], from: number, to: number, out: Float32Array): Promise<void> {
     await this.#mutex.run(async () => {
       await this.#catchUp(ids, from);
-      await this.#run(ids, from, to, 0);
-      this.#read(this.program.logits, 0, to - from, out);
+      const pass = await this.#run(ids, from, to, 0);
+      this.#read(pass.logits, 0, to - from, out);
     });
   }
 
@@ -67,7 +67,7 @@ export class TileRunner {
   async hiddenOf(ids: readonly number[], from: number, to: number): Promise<Float32Array[]> {
     return this.#mutex.run(async () => {
       await this.#catchUp(ids, from);
-      const { embed, blocks, finalNorm, hidden } = this.program;
+      const { embed, blocks, finalNorm, hidden } = this.program.tile;
       this.#prepare(ids, from, to, 0);
       const states: Float32Array[] = [];
       // The state that leaves the last block is read after the final norm only.
@@ -103,24 +103,26 @@ export class TileRunner {
   async #catchUp(ids: readonly number[], from: number): Promise<void> {
     let have = Math.min(this.cachedPrefix(ids), from);
     while (have < from) {
-      const to = Math.min(have + this.program.tile, from);
+      const to = Math.min(have + this.program.tileTokens, from);
       await this.#run(ids, have, to, undefined);
       have = to;
     }
   }
 
   /** @param headFirst first token of the tile whose logits are wanted; undefined for none */
-  async #run(ids: readonly number[], from: number, to: number, headFirst: number | undefined): Promise<void> {
-    const { embed, blocks, head } = this.program;
+  async #run(ids: readonly number[], from: number, to: number, headFirst: number | undefined): Promise<Pass> {
+    const pass = to - from === 1 ? this.program.token : this.program.tile;
+    const { embed, blocks, head } = pass;
     this.#prepare(ids, from, to, headFirst ?? 0);
     const end = headFirst === undefined ? blocks[blocks.length - 1].end : head.end;
     await this.#execute(embed.start, end);
     this.#cached = ids.slice(0, to);
+    return pass;
   }
 
   #prepare(ids: readonly number[], from: number, to: number, headFirst: number): void {
     this.#cached = this.#cached.slice(0, from);
-    const control = new Int32Array(this.#buffer, 0, (CTRL_TOKEN_IDS >>> 2) + this.program.tile);
+    const control = new Int32Array(this.#buffer, 0, (CTRL_TOKEN_IDS >>> 2) + this.program.tileTokens);
     control[CTRL_TOKENS >>> 2] = to - from;
     control[CTRL_POSITION >>> 2] = from;
     control[CTRL_HEAD_FIRST >>> 2] = headFirst;

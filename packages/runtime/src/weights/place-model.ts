@@ -7,7 +7,7 @@ import {
   type NormSite,
   type OnProgress,
 } from "@subbit/core";
-import type { PlacedModel } from "../program/program-ops.js";
+import type { PlacedModel } from "../program/placed-model.js";
 import type { Arena } from "./arena.js";
 import {
   pad,

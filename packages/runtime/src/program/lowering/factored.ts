@@ -1,0 +1,93 @@
+/** Factored linears as instructions: tables of the input, sign products over them. */
+import {
+  OP_SIGN_PRODUCT,
+  OP_SIGN_TABLES,
+  SIGN_BLOCK,
+  SIGN_CHUNK,
+  SIGN_ROW_TILE,
+  S_ACCUMULATE,
+  S_BIAS,
+  S_COLS,
+  S_ROWS,
+  S_SCALE,
+  S_WEIGHTS,
+  TABLE_BYTES_PER_INPUT,
+  T_COLS,
+  T_ROTATE,
+  T_SCALE,
+  W_DST,
+  W_DST_STRIDE,
+  W_SRC,
+  W_SRC_STRIDE,
+} from "../../abi.js";
+import { pad, type PlacedFactored, type PlacedSigns } from "../../weights/place.js";
+import { strideOf, type Value } from "../draft.js";
+import type { Emitter } from "../emitter.js";
+
+/** t = sum_j g_j o S_in (b_j o x), y = sum_i a_i o S_out (q_i o t), summed over paths: 2 l sign products a path. */
+export function emitFactored(emitter: Emitter, x: Value, linear: PlacedFactored, y: Value): void {
+  linear.paths.forEach((path, p) => {
+    const t = emitter.rows(path.rank);
+    path.inScales.forEach((inScale, j) =>
+      emitSigns(emitter, x, path.inSigns, t, {
+        inScale,
+        outScale: path.midIn[j],
+        accumulate: j > 0,
+        bias: 0,
+      }),
+    );
+    path.outScales.forEach((outScale, i) => {
+      const last = p === linear.paths.length - 1 && i === path.outScales.length - 1;
+      emitSigns(emitter, t, path.outSigns, y, {
+        inScale: path.midOut[i],
+        outScale,
+        accumulate: p > 0 || i > 0,
+        bias: last ? linear.bias : 0,
+      });
+    });
+  });
+}
+
+interface SignTerm {
+  /** Multiplied into x, or 0 for none. */
+  readonly inScale: number;
+  readonly outScale: number;
+  /** Whether y holds earlier terms of the sum. */
+  readonly accumulate: boolean;
+  readonly bias: number;
+}
+
+/** y (+)= outScale o S (inScale o x) (+ bias) */
+function emitSigns(emitter: Emitter, x: Value, signs: PlacedSigns, y: Value, term: SignTerm): void {
+  const cols = pad(signs.cols, SIGN_CHUNK);
+  const steps = Math.ceil(cols / SIGN_BLOCK);
+  // Tables start on a cache line, so a row of them is a whole number of lines.
+  const tables = emitter.value(pad(cols * TABLE_BYTES_PER_INPUT + steps * 4, 64));
+  emitter.emit(OP_SIGN_TABLES, [x], [tables], {
+    [W_SRC]: x,
+    [W_SRC_STRIDE]: strideOf(x),
+    [W_DST]: tables,
+    [W_DST_STRIDE]: tables.rowBytes,
+    [T_COLS]: cols,
+    [T_SCALE]: term.inScale,
+    [T_ROTATE]: emitter.nextRotation(),
+  });
+  emitter.emit(
+    OP_SIGN_PRODUCT,
+    term.accumulate ? [tables, y] : [tables],
+    [y],
+    {
+      [W_SRC]: tables,
+      [W_SRC_STRIDE]: tables.rowBytes,
+      [W_DST]: y,
+      [W_DST_STRIDE]: strideOf(y),
+      [S_WEIGHTS]: signs.weights,
+      [S_ROWS]: pad(signs.rows, SIGN_ROW_TILE),
+      [S_COLS]: cols,
+      [S_SCALE]: term.outScale,
+      [S_BIAS]: term.bias,
+      [S_ACCUMULATE]: term.accumulate ? 1 : 0,
+    },
+    term.accumulate,
+  );
+}
