@@ -1,5 +1,6 @@
 /** The command tree. */
 import { Command } from "commander";
+import { addBench } from "./commands/bench.js";
 import { addChat } from "./commands/chat.js";
 import { addCompress } from "./commands/compress.js";
 import { addDemo } from "./commands/demo.js";
@@ -44,6 +45,7 @@ export function createProgram(): Command {
   addGenerate(program);
   addChat(program);
   addTokenize(program);
+  addBench(program);
   addDemo(program);
   return program;
 }

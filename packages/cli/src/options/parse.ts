@@ -37,6 +37,12 @@ export function integer(bounds: Bounds): (text: string) => number {
   };
 }
 
+/** `1,2,4`: whole numbers between commas, at least one. */
+export function integers(bounds: Bounds): (text: string) => number[] {
+  const one = integer(bounds);
+  return (text) => text.split(",").map((part) => one(part.trim()));
+}
+
 const BYTE_UNITS: Readonly<Record<string, number>> = {
   "": 1,
   b: 1,

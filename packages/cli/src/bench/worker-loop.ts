@@ -1,0 +1,114 @@
+/** The process that holds one model: takes orders, measures, answers. Between orders it is idle. */
+import { readFileSync } from "node:fs";
+import { SubbitError } from "@subbit/core";
+import {
+  benchIds,
+  type Answer,
+  type Memory,
+  type Opened,
+  type OpenOrder,
+  type Order,
+  type Round,
+  type RoundOrder,
+} from "./protocol.js";
+
+/** A loaded model. Its context keeps what was computed until `clear`. */
+export interface Engine {
+  readonly opened: Opened;
+  /** Forgets the context. */
+  clear(): Promise<void>;
+  /** Computes the prompt from a clear context, up to the logits after its last token. */
+  prefill(ids: readonly number[]): Promise<void>;
+  /** Brings the context to all but the last of `ids`; what it holds of them already is kept. */
+  rewind(ids: readonly number[]): Promise<void>;
+  /** Greedy: the last of `ids` and `count - 1` more are computed, one after the other. */
+  decode(ids: readonly number[], count: number): Promise<void>;
+  /** Milliseconds that opening the tokenizer takes, where that is a matter of its own. */
+  tokenizerMs(): Promise<number | undefined>;
+}
+
+/** One turn of the warm-up: compilers replace code after some calls. */
+const WARM_UP = { prompt: 64, tokens: 16 };
+
+export function serve(open: (order: OpenOrder) => Promise<Engine>): void {
+  let engine: Engine | undefined;
+  let vocabSize = 0;
+  const current = (): Engine => {
+    if (engine === undefined) throw new SubbitError("internal", "A model was measured before it was opened.");
+    return engine;
+  };
+  const handle = async (order: Order): Promise<Answer> => {
+    if (order.kind === "open") {
+      vocabSize = order.vocabSize;
+      engine = await open(order);
+      return { kind: "opened", opened: engine.opened };
+    }
+    if (order.kind === "tokenizer") return { kind: "tokenizer", ms: await current().tokenizerMs() };
+    return { kind: "round", round: await measure(current(), order, vocabSize) };
+  };
+  process.on("message", (order: Order) => {
+    handle(order)
+      .catch((error: unknown): Answer => failure(error))
+      .then((answer) => process.send?.(answer))
+      .catch(() => process.exit(1));
+  });
+  // The bench ends its children; a Ctrl-C, which a terminal sends to all of them, is for the bench to answer.
+  process.on("SIGINT", () => undefined);
+  process.on("disconnect", () => process.exit(0));
+}
+
+let warm = false;
+
+async function measure(engine: Engine, order: RoundOrder, vocabSize: number): Promise<Round> {
+  const { prefill, contexts, decodeTokens, warmUpMs } = order;
+  const ids = benchIds(Math.max(...prefill, ...contexts, WARM_UP.prompt), vocabSize);
+  if (!warm) {
+    const prompt = ids.slice(0, Math.min(WARM_UP.prompt, Math.max(...prefill, ...contexts)));
+    const end = performance.now() + warmUpMs;
+    do {
+      await engine.clear();
+      await engine.prefill(prompt);
+      await engine.decode(prompt, Math.min(WARM_UP.tokens, decodeTokens));
+    } while (performance.now() < end);
+    warm = true;
+  }
+  const round = { prefill: {} as Record<number, number>, decode: {} as Record<number, number> };
+  for (const length of prefill) {
+    await engine.clear();
+    const prompt = ids.slice(0, length);
+    round.prefill[length] = await rate(length, () => engine.prefill(prompt));
+  }
+  for (const context of contexts) {
+    const prompt = ids.slice(0, context);
+    await engine.rewind(prompt);
+    round.decode[context] = await rate(decodeTokens, () => engine.decode(prompt, decodeTokens));
+  }
+  return { ...round, ...memory() };
+}
+
+async function rate(tokens: number, work: () => Promise<void>): Promise<number> {
+  const begin = performance.now();
+  await work();
+  return (tokens * 1000) / (performance.now() - begin);
+}
+
+function memory(): Memory {
+  return { rssBytes: process.memoryUsage.rss(), peakRssBytes: peakRss() };
+}
+
+/** A child's `maxRSS` counts what its parent had when it was made; Linux knows the memory's own peak. */
+function peakRss(): number {
+  try {
+    const kilobytes = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+    if (kilobytes !== undefined) return Number(kilobytes) * 1024;
+  } catch {
+    // Not Linux.
+  }
+  return process.resourceUsage().maxRSS * 1024;
+}
+
+function failure(error: unknown): Answer {
+  if (error instanceof SubbitError) return { kind: "error", code: error.code, message: error.message };
+  const message = error instanceof Error ? error.message : String(error);
+  return { kind: "error", code: "internal", message };
+}

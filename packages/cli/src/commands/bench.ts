@@ -1,0 +1,190 @@
+/** `subbit bench`: how fast a model loads and answers and what memory it takes, beside the same in node-llama-cpp. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { SubbitError } from "@subbit/core";
+import { Option, type Command } from "commander";
+import { prepareContest, type Contest } from "../bench/contest.js";
+import { measure } from "../bench/measure.js";
+import { ratiosOf } from "../bench/ratios.js";
+import { renderRatios, renderRows } from "../bench/report.js";
+import { SHAPE_NAMES } from "../bench/shapes.js";
+import { writeSynthetic } from "../bench/synthetic.js";
+import type { CommandResult, CommonOptions, Context } from "../context.js";
+import { execute } from "../execute.js";
+import { commandOf, examples, overwriteOption, type OverwriteOptions } from "../options/common.js";
+import { integer, integers, number } from "../options/parse.js";
+import { assertWritable, writeWhole } from "../output-paths.js";
+
+interface BenchOptions extends CommonOptions, OverwriteOptions {
+  readonly against: readonly string[];
+  readonly threads?: readonly number[];
+  readonly auto: boolean;
+  readonly prefill?: readonly number[];
+  readonly context?: readonly number[];
+  readonly decodeTokens: number;
+  readonly rounds: number;
+  readonly warmUp: number;
+  readonly out?: string;
+  readonly shape?: string;
+  readonly bpw: number;
+  readonly embedBits: "16" | "8" | "4";
+  readonly keep?: string;
+}
+
+const MAX_THREADS = 64;
+const MAX_TOKENS = 1 << 20;
+
+export function addBench(program: Command): void {
+  const tokens = integers({ min: 1, max: MAX_TOKENS });
+  commandOf(
+    program,
+    "bench [source]",
+    "load, prompt and answer speed and memory, also against node-llama-cpp",
+  )
+    .addOption(
+      new Option(
+        "--against <files...>",
+        "GGUF files to run in node-llama-cpp, in turn with the model",
+      ).default([] as readonly string[], "none"),
+    )
+    .option(
+      "--threads <list>",
+      "thread counts (default: 1 and all cores)",
+      integers({ min: 1, max: MAX_THREADS }),
+    )
+    .option("--no-auto", "leave out the row with the runtime's own choice of threads")
+    .option(
+      "--prefill <list>",
+      "prompt lengths (default: 128,512,2048, as far as the context allows)",
+      tokens,
+    )
+    .option("--context <list>", "tokens in the context when decoding starts (default: 64,256,1024)", tokens)
+    .option(
+      "--decode-tokens <n>",
+      "tokens to decode at each context",
+      integer({ min: 1, max: MAX_TOKENS }),
+      32,
+    )
+    .option("--rounds <n>", "rounds through all processes", integer({ min: 1, max: 1000 }), 5)
+    .option(
+      "--warm-up <ms>",
+      "how long a process runs before its first figure",
+      integer({ min: 0, max: 600_000 }),
+      1500,
+    )
+    .option("--out <file>", "write the JSON object to this file too")
+    .addOption(
+      new Option("--shape <name>", "a model with random weights instead of a source").choices(SHAPE_NAMES),
+    )
+    .option("--bpw <x>", "bits per weight of the linears of --shape", number({ above: 0, max: 16 }), 0.55)
+    .addOption(
+      new Option("--embed-bits <bits>", "bits of embedding and head of --shape")
+        .choices(["16", "8", "4"])
+        .default("8"),
+    )
+    .option("--keep <folder>", "keep the model of --shape there (default: it is removed)")
+    .addOption(overwriteOption())
+    .addHelpText(
+      "after",
+      examples(
+        "subbit bench stories-11m-0.8bpw --rounds 3",
+        "subbit bench MODEL --against model.Q4_0.gguf --threads 1,2 --prefill 512 --context 64",
+        "subbit bench --shape llama-1b --bpw 0.55 --json",
+      ) +
+        "\nEvery file and thread count is a process of its own; rounds go through all of them in turn. Figures are medians\n" +
+        "(and least to greatest); ratios are taken round by round. @64 means with 64 tokens in the context.\n",
+    )
+    .action((source: string | undefined, options: BenchOptions) =>
+      execute(options, (context) => bench(context, source, options)),
+    );
+}
+
+async function bench(
+  context: Context,
+  source: string | undefined,
+  options: BenchOptions,
+): Promise<CommandResult> {
+  if ((source === undefined) === (options.shape === undefined)) {
+    throw new SubbitError("usage", "Give either a source or --shape NAME.");
+  }
+  const { out, keep, overwrite = false } = options;
+  if (out !== undefined) assertWritable(out, overwrite);
+  const result = await withSource(context, source, options, async (path, name) => {
+    const contest = await prepareContest({
+      ...options,
+      path,
+      name,
+      threads: options.threads ?? defaultThreads(),
+      warn: (sentence) => context.warn(sentence),
+    });
+    return run(context, options, contest);
+  });
+  if (out !== undefined) {
+    await writeWhole(out, (partial) => writeFile(partial, `${JSON.stringify(result.json, null, 2)}\n`));
+  }
+  if (keep !== undefined) context.note(`The model with random weights is kept in ${keep}.`);
+  return result;
+}
+
+/** Runs `body` with the folder or file to measure and what to call it. */
+async function withSource<R>(
+  context: Context,
+  source: string | undefined,
+  { shape, bpw, embedBits, keep, overwrite = false }: BenchOptions,
+  body: (source: string, name: string) => Promise<R>,
+): Promise<R> {
+  if (shape === undefined) return body(source ?? "", source ?? "");
+  const scratch = keep === undefined ? await mkdtemp(join(tmpdir(), "subbit-bench-")) : undefined;
+  try {
+    const folder = keep ?? join(scratch ?? "", shape);
+    await writeSynthetic(folder, {
+      shape,
+      bpw,
+      embedBits: embedBits === "16" ? 16 : embedBits === "8" ? 8 : 4,
+      overwrite,
+      signal: context.signal,
+      onProgress: context.onProgress,
+    });
+    return await body(folder, `${shape} shape, ${bpw} bpw`);
+  } finally {
+    if (scratch !== undefined) await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function run(context: Context, options: BenchOptions, contest: Contest): Promise<CommandResult> {
+  const rows = await measure(contest.contestants, {
+    ...contest,
+    decodeTokens: options.decodeTokens,
+    rounds: options.rounds,
+    warmUpMs: options.warmUp,
+    signal: context.signal,
+    onProgress: context.onProgress,
+  });
+  const ratios = ratiosOf(rows);
+  const json = {
+    rows,
+    ratios,
+    rounds: options.rounds,
+    decodeTokens: options.decodeTokens,
+    contextTokens: contest.contextTokens,
+    machine: machine(),
+  };
+  const tables = [...(ratios.length > 0 ? [renderRatios(ratios)] : []), renderRows(rows)];
+  return { json, text: tables.join("\n\n") };
+}
+
+function defaultThreads(): number[] {
+  const all = Math.min(availableParallelism(), MAX_THREADS);
+  return all === 1 ? [1] : [1, all];
+}
+
+function machine(): Record<string, unknown> {
+  return {
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    node: process.versions.node,
+    platform: `${process.platform} ${process.arch}`,
+  };
+}
