@@ -2,6 +2,7 @@
 import {
   ACT_GELU,
   ACT_GELU_TANH,
+  ACT_RELU,
   ACT_SILU,
   E_OTHER,
   W_DST,
@@ -43,20 +44,43 @@ function geluTanh(x: v128): v128 {
   return f32x4.mul(x, sigmoid(u));
 }
 
-export function activate(pc: usize, thread: i32, threads: i32): void {
-  const kind = number(pc, X_KIND), times = word(pc, X_TIMES), src = word(pc, W_SRC), dst = word(pc, W_DST);
-  const vectors = (tokens() * number(pc, W_SRC_STRIDE)) >> 2;
-  const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
-  for (let i = <usize>shareStart(vectors, thread, threads) << 4; i < end; i += 16) {
-    const x = v128.load(src + i);
-    let y: v128;
-    if (kind == ACT_SILU) y = f32x4.mul(x, sigmoid(x));
-    else if (kind == ACT_GELU) y = gelu(x);
-    else if (kind == ACT_GELU_TANH) y = geluTanh(x);
-    else y = f32x4.max(x, f32x4.splat(0));
-    if (times != 0) y = f32x4.mul(y, v128.load(times + i));
-    v128.store(dst + i, y);
+/** act(x); `kind` is a constant at every call. */
+// @ts-ignore: decorator
+@inline
+function activation(kind: i32, x: v128): v128 {
+  if (kind == ACT_SILU) return f32x4.mul(x, sigmoid(x));
+  if (kind == ACT_GELU) return gelu(x);
+  if (kind == ACT_GELU_TANH) return geluTanh(x);
+  return f32x4.max(x, f32x4.splat(0));
+}
+
+// @ts-ignore: decorator
+@inline
+function activateBy(kind: i32, x: usize, times: usize, bytes: usize, out: usize): void {
+  if (times == 0) {
+    for (let i: usize = 0; i < bytes; i += 16) v128.store(out + i, activation(kind, v128.load(x + i)));
+  } else {
+    for (let i: usize = 0; i < bytes; i += 16) {
+      v128.store(out + i, f32x4.mul(activation(kind, v128.load(x + i)), v128.load(times + i)));
+    }
   }
+}
+
+/** out = act(x) (o times, where it is not 0) for a kind of X_KIND. */
+export function activateRow(kind: i32, x: usize, times: usize, bytes: usize, out: usize): void {
+  if (kind == ACT_SILU) activateBy(ACT_SILU, x, times, bytes, out);
+  else if (kind == ACT_GELU) activateBy(ACT_GELU, x, times, bytes, out);
+  else if (kind == ACT_GELU_TANH) activateBy(ACT_GELU_TANH, x, times, bytes, out);
+  else activateBy(ACT_RELU, x, times, bytes, out);
+}
+
+export function activate(pc: usize, thread: i32, threads: i32): void {
+  const times = word(pc, X_TIMES);
+  const vectors = (tokens() * number(pc, W_SRC_STRIDE)) >> 2;
+  const begin = <usize>shareStart(vectors, thread, threads) << 4;
+  const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
+  // prettier-ignore
+  activateRow(number(pc, X_KIND), word(pc, W_SRC) + begin, times == 0 ? 0 : times + begin, end - begin, word(pc, W_DST) + begin);
 }
 
 export function add(pc: usize, thread: i32, threads: i32): void {

@@ -1,4 +1,6 @@
 // Kernels of the subbit runtime. The host calls `dispatch` on thread 0 and parks the other threads in `serve`.
 export { dispatch, serve } from "./threads";
-// Exported so that the optimiser keeps it a function of its own: inlined into the row loop, its accumulators spill.
-export { signBlock } from "./sign-product";
+// Exported so that the optimiser keeps them functions of their own: inlined into the row loop, their accumulators spill.
+export { signBlock12 } from "./sign-lut12";
+export { signBlock16 } from "./sign-lut16";
+export { signBlock8 } from "./sign-lut8";

@@ -10,6 +10,7 @@ import {
   OP_HEADS,
   OP_MULTIPLY,
   OP_NORM,
+  OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
 } from "../src/abi";
@@ -19,7 +20,7 @@ import { activate, add, multiply } from "./elementwise";
 import { embed } from "./embed";
 import { heads } from "./heads";
 import { norm } from "./norm";
-import { signProduct } from "./sign-product";
+import { signMultiply, signProduct } from "./sign-product";
 import { signTables } from "./sign-tables";
 import { barrier } from "./threads";
 
@@ -58,6 +59,9 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_MULTIPLY:
         multiply(pc, thread, threads);
+        break;
+      case OP_SIGN_MULTIPLY:
+        signMultiply(pc, thread, threads);
         break;
       default:
         unreachable();

@@ -14,6 +14,24 @@ import {
 import { sum } from "./simd";
 import { number, real, tokens, word } from "./words";
 
+/** 1 / sqrt(mean square of x - shift + eps) */
+export function inverseDeviation(x: usize, features: i32, shift: f32, eps: f32): f32 {
+  const whole = ((<usize>features) & ~3) << 2,
+    bytes = (<usize>features) << 2;
+  const shifts = f32x4.splat(shift);
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < whole; i += 16) {
+    const v = f32x4.sub(v128.load(x + i), shifts);
+    squares = f32x4.add(squares, f32x4.mul(v, v));
+  }
+  let power = sum(squares);
+  for (let i = whole; i < bytes; i += 4) {
+    const v = load<f32>(x + i) - shift;
+    power += v * v;
+  }
+  return 1.0 / sqrt<f32>(power / <f32>features + eps);
+}
+
 export function norm(pc: usize, thread: i32, threads: i32): void {
   const features = number(pc, N_FEATURES),
     stride = word(pc, W_SRC_STRIDE);
@@ -33,17 +51,7 @@ export function norm(pc: usize, thread: i32, threads: i32): void {
       mean /= <f32>features;
     }
     const shift = f32x4.splat(mean);
-    let squares = f32x4.splat(0);
-    for (let i: usize = 0; i < whole; i += 16) {
-      const v = f32x4.sub(v128.load(x + i), shift);
-      squares = f32x4.add(squares, f32x4.mul(v, v));
-    }
-    let power = sum(squares);
-    for (let i = whole; i < bytes; i += 4) {
-      const v = load<f32>(x + i) - mean;
-      power += v * v;
-    }
-    const scale = f32x4.splat(1.0 / sqrt<f32>(power / <f32>features + real(pc, N_EPS)));
+    const scale = f32x4.splat(inverseDeviation(x, features, mean, real(pc, N_EPS)));
     // The weight is zero beyond the features, so the padding of y becomes zero.
     for (let i: usize = 0; i < stride << 2; i += 16) {
       let v = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(x + i), shift), scale), v128.load(weight + i));

@@ -1,17 +1,22 @@
-// y = scale o (S x) from the tables of x: 16 rows at a time, 4-bit codes of signs as shuffle indices.
+// y = scale o (S x) from the tables of x: 16 rows at a time.
 // Packed signs: for every 16 rows a stream of 16-byte vectors, four a chunk of 32 inputs; byte lane l holds row
 // (l even: l / 2, odd: 8 + (l - 1) / 2), low nibble = group 2p, high nibble = group 2p + 1 of the chunk.
 import {
-  CTRL_NIBBLE_MASK,
+  LUT12,
+  LUT8,
+  SHARE_UNITS,
   SIGN_BLOCK,
   SIGN_CHUNK,
   SIGN_ROW_TILE,
   S_ACCUMULATE,
   S_BIAS,
   S_COLS,
+  S_IN_SCALE,
+  S_PRECISION,
   S_RESIDUAL,
   S_ROWS,
   S_SCALE,
+  S_SHARE,
   S_WEIGHTS,
   TABLE_BYTES_PER_INPUT,
   W_DST,
@@ -19,104 +24,104 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../src/abi";
-import { lookup } from "./simd";
-import { number, scratch, shareStart, tokens, word } from "./words";
+import { signBlock12 } from "./sign-lut12";
+import { signBlock16 } from "./sign-lut16";
+import { signBlock8 } from "./sign-lut8";
+import { INPUT_ROOM, otherRow, rowTables } from "./sign-tables";
+import { number, scratch, tokens, word } from "./words";
 
-// @ts-ignore: decorator
-@inline
-function flush(low: v128, high: v128, offset: v128, step: v128, acc: usize): void {
-  const sum = i32x4.sub(i32x4.add(i32x4.shl(high, 6), low), offset);
-  v128.store(acc, f32x4.add(v128.load(acc), f32x4.mul(f32x4.convert_i32x4_s(sum), step)));
+/** Bytes of sixteen sums. */
+const SUM_BYTES: usize = 64;
+
+/** First of `tiles` row tiles that belongs to `thread`: its part of the threads' line cut by the instruction's share. */
+function firstTile(pc: usize, tiles: i32, thread: i32, threads: i32): i32 {
+  const share = number(pc, S_SHARE);
+  const from = share == 0 ? 0 : share >>> 16, to = share == 0 ? SHARE_UNITS : share & 0xffff;
+  const begin = (SHARE_UNITS * thread) / threads;
+  if (begin <= from) return 0;
+  if (begin >= to) return tiles;
+  return (tiles * (begin - from) + ((to - from) >> 1)) / (to - from);
 }
 
-/** acc[16] += step * (16 rows of signs times the quantised inputs of one block of `chunks` chunks). */
-export function signBlock(w: usize, table: usize, chunks: i32, step: f32, acc: usize): void {
-  const mask = v128.load(CTRL_NIBBLE_MASK);
-  // Sums of bytes: `raw` adds them as 16-bit pairs and may wrap, `odd` adds the upper byte of each pair.
-  let rawLow = i64x2.splat(0), oddLow = rawLow, rawHigh = rawLow, oddHigh = rawLow;
-  for (let end = w + <usize>chunks * 64; w < end; w += 64) {
-    let w0 = v128.load(w), w1 = v128.load(w, 16);
-    let i0 = v128.and(w0, mask), i1 = v128.and(i16x8.shr_u(w0, 4), mask);
-    let i2 = v128.and(w1, mask), i3 = v128.and(i16x8.shr_u(w1, 4), mask);
-    let s = i8x16.add(
-      i8x16.add(lookup(v128.load(table), i0), lookup(v128.load(table, 32), i1)),
-      i8x16.add(lookup(v128.load(table, 64), i2), lookup(v128.load(table, 96), i3)),
-    );
-    rawLow = i16x8.add(rawLow, s);
-    oddLow = i16x8.add(oddLow, i16x8.shr_u(s, 8));
-    s = i8x16.add(
-      i8x16.add(lookup(v128.load(table, 16), i0), lookup(v128.load(table, 48), i1)),
-      i8x16.add(lookup(v128.load(table, 80), i2), lookup(v128.load(table, 112), i3)),
-    );
-    rawHigh = i16x8.add(rawHigh, s);
-    oddHigh = i16x8.add(oddHigh, i16x8.shr_u(s, 8));
-
-    w0 = v128.load(w, 32);
-    w1 = v128.load(w, 48);
-    i0 = v128.and(w0, mask);
-    i1 = v128.and(i16x8.shr_u(w0, 4), mask);
-    i2 = v128.and(w1, mask);
-    i3 = v128.and(i16x8.shr_u(w1, 4), mask);
-    s = i8x16.add(
-      i8x16.add(lookup(v128.load(table, 128), i0), lookup(v128.load(table, 160), i1)),
-      i8x16.add(lookup(v128.load(table, 192), i2), lookup(v128.load(table, 224), i3)),
-    );
-    rawLow = i16x8.add(rawLow, s);
-    oddLow = i16x8.add(oddLow, i16x8.shr_u(s, 8));
-    s = i8x16.add(
-      i8x16.add(lookup(v128.load(table, 144), i0), lookup(v128.load(table, 176), i1)),
-      i8x16.add(lookup(v128.load(table, 208), i2), lookup(v128.load(table, 240), i3)),
-    );
-    rawHigh = i16x8.add(rawHigh, s);
-    oddHigh = i16x8.add(oddHigh, i16x8.shr_u(s, 8));
-    table += 256;
+/** acc[16] = product of one row tile with the inputs whose tables these are. */
+function tileSums(precision: i32, w: usize, tables: usize, cols: i32, acc: usize): void {
+  const steps = tables + <usize>cols * TABLE_BYTES_PER_INPUT;
+  for (let first = 0; first < cols; first += SIGN_BLOCK) {
+    const weights = w + <usize>first * 2, table = tables + <usize>first * TABLE_BYTES_PER_INPUT;
+    const chunks = min(SIGN_BLOCK, cols - first) / SIGN_CHUNK;
+    const step = load<f32>(steps + ((<usize>first / SIGN_BLOCK) << 2));
+    if (precision == LUT12) signBlock12(weights, table, chunks, step, acc, first == 0);
+    else if (precision == LUT8) signBlock8(weights, table, chunks, step, acc, first == 0);
+    else signBlock16(weights, table, chunks, step, acc, first == 0);
   }
-  const evenLow = i16x8.sub(rawLow, i16x8.shl(oddLow, 8)), evenHigh = i16x8.sub(rawHigh, i16x8.shl(oddHigh, 8));
-  const offset = i32x4.splat(chunks * 8 * 2048), steps = f32x4.splat(step);
-  flush(i32x4.extend_low_i16x8_u(evenLow), i32x4.extend_low_i16x8_u(evenHigh), offset, steps, acc);
-  flush(i32x4.extend_high_i16x8_u(evenLow), i32x4.extend_high_i16x8_u(evenHigh), offset, steps, acc + 16);
-  flush(i32x4.extend_low_i16x8_u(oddLow), i32x4.extend_low_i16x8_u(oddHigh), offset, steps, acc + 32);
-  flush(i32x4.extend_high_i16x8_u(oddLow), i32x4.extend_high_i16x8_u(oddHigh), offset, steps, acc + 48);
+}
+
+/** Scale, earlier sum, bias and residual of one row tile. */
+function finishTile(pc: usize, acc: usize, row: usize, at: usize): void {
+  const scale = word(pc, S_SCALE) + row, dst = word(pc, W_DST) + at;
+  let v0 = f32x4.mul(v128.load(acc), v128.load(scale)), v1 = f32x4.mul(v128.load(acc, 16), v128.load(scale, 16));
+  let v2 = f32x4.mul(v128.load(acc, 32), v128.load(scale, 32)), v3 = f32x4.mul(v128.load(acc, 48), v128.load(scale, 48));
+  let more = number(pc, S_ACCUMULATE) != 0 ? dst : 0;
+  for (let term = 0; term < 3; term++) {
+    if (more != 0) {
+      v0 = f32x4.add(v0, v128.load(more));
+      v1 = f32x4.add(v1, v128.load(more, 16));
+      v2 = f32x4.add(v2, v128.load(more, 32));
+      v3 = f32x4.add(v3, v128.load(more, 48));
+    }
+    const next = word(pc, term == 0 ? S_BIAS : S_RESIDUAL);
+    more = next == 0 ? 0 : next + (term == 0 ? row : at);
+  }
+  v128.store(dst, v0);
+  v128.store(dst, v1, 16);
+  v128.store(dst, v2, 32);
+  v128.store(dst, v3, 48);
+}
+
+/** Row tiles [tile, end) of one token; `at` is where its row of dst begins, in bytes from dst. */
+function rowTiles(pc: usize, tables: usize, tile: i32, end: i32, at: usize, acc: usize): void {
+  const cols = number(pc, S_COLS), precision = number(pc, S_PRECISION), bytes = <usize>cols * 2;
+  let w = word(pc, S_WEIGHTS) + <usize>tile * bytes;
+  for (let row = <usize>tile * (SIGN_ROW_TILE * 4), last = <usize>end * (SIGN_ROW_TILE * 4); row < last; row += SIGN_ROW_TILE * 4) {
+    tileSums(precision, w, tables, cols, acc);
+    finishTile(pc, acc, row, at + row);
+    w += bytes;
+  }
+}
+
+/** Zeros beyond the rows; by the last thread. */
+function clearPadding(pc: usize, thread: i32, threads: i32): void {
+  if (thread != threads - 1) return;
+  const stride = word(pc, W_DST_STRIDE), rows = word(pc, S_ROWS);
+  for (let token: usize = 0; token < <usize>tokens(); token++) {
+    memory.fill(word(pc, W_DST) + ((token * stride + rows) << 2), 0, (stride - rows) << 2);
+  }
 }
 
 export function signProduct(pc: usize, thread: i32, threads: i32): void {
-  const rows = number(pc, S_ROWS), cols = number(pc, S_COLS), count = tokens();
-  const scale = word(pc, S_SCALE), bias = word(pc, S_BIAS), residual = word(pc, S_RESIDUAL);
-  const dst = word(pc, W_DST), stride = word(pc, W_DST_STRIDE), accumulate = number(pc, S_ACCUMULATE);
-  const blocks = (cols + SIGN_BLOCK - 1) / SIGN_BLOCK, tileBytes = <usize>cols * 2;
-  const tiles = rows / SIGN_ROW_TILE, tileEnd = shareStart(tiles, thread + 1, threads);
-  const acc = scratch(thread);
-  for (let tile = shareStart(tiles, thread, threads); tile < tileEnd; tile++) {
-    const row = <usize>tile * (SIGN_ROW_TILE * 4);
-    const w = word(pc, S_WEIGHTS) + <usize>tile * tileBytes;
+  const tiles = number(pc, S_ROWS) / SIGN_ROW_TILE, count = tokens(), acc = scratch(thread);
+  const begin = firstTile(pc, tiles, thread, threads), end = firstTile(pc, tiles, thread + 1, threads);
+  // A tile's signs are read once for all tokens: they stay in the nearest cache.
+  for (let tile = begin; tile < end; tile++) {
     for (let token = 0; token < count; token++) {
       const tables = word(pc, W_SRC) + <usize>token * word(pc, W_SRC_STRIDE);
-      const steps = tables + <usize>cols * TABLE_BYTES_PER_INPUT;
-      for (let i: usize = 0; i < 64; i += 16) v128.store(acc + i, f32x4.splat(0));
-      for (let block = 0; block < blocks; block++) {
-        const first = block * SIGN_BLOCK;
-        signBlock(
-          w + <usize>first * 2,
-          tables + <usize>first * TABLE_BYTES_PER_INPUT,
-          min(SIGN_BLOCK, cols - first) / SIGN_CHUNK,
-          load<f32>(steps + (<usize>block << 2)),
-          acc,
-        );
-      }
-      const at = row + ((<usize>token * stride) << 2);
-      for (let i: usize = 0; i < 64; i += 16) {
-        let v = f32x4.mul(v128.load(acc + i), v128.load(scale + row + i));
-        if (accumulate != 0) v = f32x4.add(v, v128.load(dst + at + i));
-        if (bias != 0) v = f32x4.add(v, v128.load(bias + row + i));
-        if (residual != 0) v = f32x4.add(v, v128.load(residual + at + i));
-        v128.store(dst + at + i, v);
-      }
+      rowTiles(pc, tables, tile, tile + 1, (<usize>token * word(pc, W_DST_STRIDE)) << 2, acc);
     }
   }
-  if (thread == threads - 1) {
-    const pad = (stride - <usize>rows) << 2;
-    for (let token = 0; token < count; token++) {
-      memory.fill(dst + ((<usize>token * stride + <usize>rows) << 2), 0, pad);
+  clearPadding(pc, thread, threads);
+}
+
+/** Tables and product without a barrier between: every thread that has rows makes all tables for itself. */
+export function signMultiply(pc: usize, thread: i32, threads: i32): void {
+  const tiles = number(pc, S_ROWS) / SIGN_ROW_TILE, cols = number(pc, S_COLS), acc = scratch(thread);
+  const begin = firstTile(pc, tiles, thread, threads), end = firstTile(pc, tiles, thread + 1, threads);
+  const room = acc + SUM_BYTES, tables = room + INPUT_ROOM;
+  if (begin < end) {
+    for (let token = 0; token < tokens(); token++) {
+      const x = word(pc, W_SRC) + ((<usize>token * word(pc, W_SRC_STRIDE)) << 2);
+      rowTables(pc, x, otherRow(pc, token), word(pc, S_IN_SCALE), cols, tables, room);
+      rowTiles(pc, tables, begin, end, (<usize>token * word(pc, W_DST_STRIDE)) << 2, acc);
     }
   }
+  clearPadding(pc, thread, threads);
 }

@@ -33,6 +33,25 @@ export function sum(a: v128): f32 {
   );
 }
 
+/** acc[8] (+)= step * ((high << shift) + low - offset) of eight 16-bit lanes; `first` writes instead of adding. */
+// @ts-ignore: decorator
+@inline
+export function flushSums(low: v128, high: v128, shift: i32, offset: v128, step: v128, acc: usize, first: bool): void {
+  let a = i32x4.extend_low_i16x8_u(low), b = i32x4.extend_high_i16x8_u(low);
+  if (shift != 0) {
+    a = i32x4.add(a, i32x4.shl(i32x4.extend_low_i16x8_u(high), shift));
+    b = i32x4.add(b, i32x4.shl(i32x4.extend_high_i16x8_u(high), shift));
+  }
+  a = f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(a, offset)), step);
+  b = f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(b, offset)), step);
+  if (!first) {
+    a = f32x4.add(v128.load(acc), a);
+    b = f32x4.add(v128.load(acc, 16), b);
+  }
+  v128.store(acc, a);
+  v128.store(acc, b, 16);
+}
+
 /** e^x to about 2 ulp: x = n ln 2 + r, a polynomial for e^r, n into the exponent bits. */
 export function exp4(v: v128): v128 {
   const x = f32x4.max(f32x4.min(v, f32x4.splat(88.0)), f32x4.splat(-87.0));

@@ -19,15 +19,14 @@ export const SIGN_ROW_TILE = 16;
 export const SIGN_CHUNK = 32;
 /** Inputs that share one quantisation step. */
 export const SIGN_BLOCK = 512;
-/** Bytes of tables for one input: a group of four has two tables (low and high six bits) of 16 bytes. */
+/** Bytes of tables for one input: a group of four has two tables (low and high bits) of 16 bytes; lut8 uses half of them. */
 export const TABLE_BYTES_PER_INPUT = 8;
 /**
  * Largest |sum of a group| after inputs are rounded to 16-bit integers, four roundings of 1/2 aside. The sum itself is then
- * rounded to 12 bits: one coarse rounding a group instead of one an input halves the error.
+ * rounded to 8 or 12 bits: one coarse rounding a group instead of one an input halves the error. Small enough that the sum
+ * rounds to at most 127 (lut8) or 2031 (lut12).
  */
-export const TABLE_LIMIT = 32700;
-/** Bits that this second rounding drops: |sum| <= 32702 becomes at most 2044. */
-export const TABLE_SHIFT = 4;
+export const TABLE_LIMIT = 32500;
 /** Keys that attention scores before it rescales its running sum. */
 export const KEY_BLOCK = 32;
 /** Longest tile of tokens that the control block has room for. */
@@ -60,9 +59,9 @@ export const CTRL_TOKEN_IDS = 2048;
 /** First free byte. */
 export const CTRL_END = 3072;
 
-// ---- instructions: 16 words of 32 bits, word 0 is the opcode ----
-export const INSTRUCTION_WORDS = 16;
-export const INSTRUCTION_BYTES = 64;
+// ---- instructions: words of 32 bits, word 0 is the opcode ----
+export const INSTRUCTION_WORDS = 24;
+export const INSTRUCTION_BYTES = 96;
 
 export const OP_BARRIER = 0;
 export const OP_EMBED = 1;
@@ -75,6 +74,7 @@ export const OP_ATTENTION = 7;
 export const OP_ACTIVATE = 8;
 export const OP_ADD = 9;
 export const OP_MULTIPLY = 10;
+export const OP_SIGN_MULTIPLY = 19;
 
 /** Words that mean the same wherever they occur: byte addresses of f32 rows, strides in floats. */
 export const W_SRC = 1;
@@ -138,6 +138,37 @@ export const S_BIAS = 9;
 export const S_RESIDUAL = 10;
 /** 1: add to what dst holds. */
 export const S_ACCUMULATE = 11;
+/**
+ * Which threads work on this product, so that the products of a level are dealt rather than each cut: two fractions of the
+ * threads in units of 1 / SHARE_UNITS, from in the upper and to in the lower half; 0 for all threads.
+ */
+export const S_SHARE = 22;
+export const SHARE_UNITS = 32768;
+
+// OP_SIGN_MULTIPLY: tables and product in one, each thread making its own tables; src f32, words of OP_SIGN_PRODUCT and
+/** f32 [cols padded] multiplied into the input, or 0. */
+export const S_IN_SCALE = 12;
+
+// OP_SIGN_TABLES, OP_SIGN_PRODUCT and OP_SIGN_MULTIPLY
+/** Bits that a group's sum is rounded to. */
+export const S_PRECISION = 21;
+export const LUT12 = 0;
+export const LUT8 = 1;
+export const LUT16 = 2;
+
+// OP_SIGN_TABLES and OP_SIGN_MULTIPLY: what is done to the input first
+export const I_KIND = 16;
+/** I_RMS: f32 weight, zero beyond the features. I_ACTIVATION: f32 rows multiplied into the result (stride of src), or 0. */
+export const I_OTHER = 17;
+/** I_RMS: f32 */
+export const I_EPS = 18;
+/** I_RMS: features of a row. */
+export const I_FEATURES = 19;
+/** I_ACTIVATION: as X_KIND. */
+export const I_FUNCTION = 20;
+export const I_PLAIN = 0;
+export const I_RMS = 1;
+export const I_ACTIVATION = 2;
 
 // OP_HEADS: rotates (or copies) heads into a buffer or the KV cache. dst byte address =
 // dst + (token + (H_AT_POSITION ? position : 0)) * H_TOKEN_STRIDE * 4 + head * H_HEAD_STRIDE * 4

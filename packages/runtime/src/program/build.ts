@@ -13,6 +13,10 @@ import {
   OP_ATTENTION,
   OP_BARRIER,
   OP_DENSE,
+  OP_SIGN_MULTIPLY,
+  SIGN_BLOCK,
+  S_COLS,
+  TABLE_BYTES_PER_INPUT,
 } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
 import { pad, type PlacedDense } from "../weights/place.js";
@@ -20,7 +24,9 @@ import { allocateScratch, type ScratchPlan } from "./allocate.js";
 import { strideOf, type Draft, type Value } from "./draft.js";
 import { Emitter, type ProgramMode } from "./emitter.js";
 import { encodeLevels } from "./encode.js";
+import { dealShares } from "./deal.js";
 import { fuse } from "./fuse.js";
+import { fuseInputs } from "./fuse-inputs.js";
 import type { PlacedModel } from "./placed-model.js";
 import { ProgramOps } from "./program-ops.js";
 import { schedule, type Level } from "./schedule.js";
@@ -131,7 +137,10 @@ function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, mode: Progra
   const parts: Part[] = [];
   const finish = (output: Value): Value => {
     const fused = fuse(emitter.take(), output);
-    parts.push({ levels: schedule(fused.drafts), output: fused.kept });
+    if (mode === "token") fuseInputs(fused.drafts, fused.kept);
+    const levels = schedule(fused.drafts);
+    levels.forEach(dealShares);
+    parts.push({ levels, output: fused.kept });
     return emitter.renamed(output, fused.kept);
   };
   let hidden = finish(ops.embed(tables.embedding));
@@ -177,5 +186,9 @@ function threadScratchBytes(draft: Draft): number {
   // Four widened rows and two times four products; a query, an accumulator and a block of scores; sixteen sums.
   if (draft.op === OP_DENSE) return DENSE_ROW_TILE * operand(M_COLS) * 4 + 32;
   if (draft.op === OP_ATTENTION) return 2 * pad(operand(A_HEAD_DIM), 4) * 4 + KEY_BLOCK * 4;
-  return 64;
+  // Sixteen sums and a block of prepared inputs; tables and their steps.
+  const sign = 64 + SIGN_BLOCK * 4;
+  if (draft.op !== OP_SIGN_MULTIPLY) return sign;
+  const cols = operand(S_COLS);
+  return sign + cols * TABLE_BYTES_PER_INPUT + Math.ceil(cols / SIGN_BLOCK) * 4;
 }

@@ -6,6 +6,7 @@ import {
   OP_ADD,
   OP_DENSE,
   OP_MULTIPLY,
+  OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   S_RESIDUAL,
   W_DST,
@@ -66,7 +67,12 @@ function fuseResidual(drafts: Draft[], at: number): { from: Value; to: Value } |
   if (!isValue(residual) || !isValue(product) || usesOf(drafts, product) !== 1) return undefined;
   const from = drafts.findLastIndex((draft) => draft.writes.includes(product));
   const linear = drafts[from];
-  const word = linear?.op === OP_DENSE ? M_RESIDUAL : linear?.op === OP_SIGN_PRODUCT ? S_RESIDUAL : undefined;
+  const word =
+    linear?.op === OP_DENSE
+      ? M_RESIDUAL
+      : linear?.op === OP_SIGN_PRODUCT || linear?.op === OP_SIGN_MULTIPLY
+        ? S_RESIDUAL
+        : undefined;
   if (word === undefined || linear.operands[word] !== undefined) return undefined;
   linear.operands[word] = residual;
   linear.reads = [...linear.reads, residual];

@@ -47,7 +47,9 @@ export class TileRunner {
         const from = Math.min(this.cachedPrefix(ids), ids.length - 1);
         const to = Math.min(from + this.program.tileTokens, ids.length);
         const last = to === ids.length;
-        const pass = await this.#run(ids, from, to, last ? to - from - 1 : undefined);
+        // A token alone is a matter of latency; what evaluation reads below never depends on how a text is cut.
+        const pass = to - from === 1 ? this.program.token : this.program.tile;
+        await this.#run(pass, ids, from, to, last ? to - from - 1 : undefined);
         return last ? this.#read(pass.logits, to - from - 1, 1) : undefined;
       });
       if (logits !== undefined) return logits;
@@ -58,8 +60,8 @@ export class TileRunner {
   async logitsOf(ids: readonly number[], from: number, to: number, out: Float32Array): Promise<void> {
     await this.#mutex.run(async () => {
       await this.#catchUp(ids, from);
-      const pass = await this.#run(ids, from, to, 0);
-      this.#read(pass.logits, 0, to - from, out);
+      await this.#run(this.program.tile, ids, from, to, 0);
+      this.#read(this.program.tile.logits, 0, to - from, out);
     });
   }
 
@@ -104,20 +106,23 @@ export class TileRunner {
     let have = Math.min(this.cachedPrefix(ids), from);
     while (have < from) {
       const to = Math.min(have + this.program.tileTokens, from);
-      await this.#run(ids, have, to, undefined);
+      await this.#run(this.program.tile, ids, have, to, undefined);
       have = to;
     }
   }
 
   /** @param headFirst first token of the tile whose logits are wanted; undefined for none */
-  async #run(ids: readonly number[], from: number, to: number, headFirst: number | undefined): Promise<Pass> {
-    const pass = to - from === 1 ? this.program.token : this.program.tile;
-    const { embed, blocks, head } = pass;
+  async #run(
+    { embed, blocks, head }: Pass,
+    ids: readonly number[],
+    from: number,
+    to: number,
+    headFirst: number | undefined,
+  ): Promise<void> {
     this.#prepare(ids, from, to, headFirst ?? 0);
     const end = headFirst === undefined ? blocks[blocks.length - 1].end : head.end;
     await this.#execute(embed.start, end);
     this.#cached = ids.slice(0, to);
-    return pass;
   }
 
   #prepare(ids: readonly number[], from: number, to: number, headFirst: number): void {

@@ -37,7 +37,8 @@ function geluTanh(x: number): number {
   return f(x * sigmoid(f(f(x + f(cube * f(0.044715))) * f(1.5957691216))));
 }
 
-function activation(kind: number, x: number): number {
+/** act(x) for a kind of X_KIND. */
+export function activation(kind: number, x: number): number {
   if (kind === ACT_SILU) return f(x * sigmoid(x));
   if (kind === ACT_GELU) return gelu(x);
   if (kind === ACT_GELU_TANH) return geluTanh(x);

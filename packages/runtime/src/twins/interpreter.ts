@@ -10,6 +10,7 @@ import {
   OP_HEADS,
   OP_MULTIPLY,
   OP_NORM,
+  OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
 } from "../abi.js";
@@ -19,7 +20,7 @@ import { activate, add, multiply } from "./elementwise.js";
 import { heads } from "./heads.js";
 import { word, type MemoryViews, type Twin } from "./memory.js";
 import { norm } from "./norm.js";
-import { signProduct, signTables } from "./sign.js";
+import { signMultiply, signProduct, signTables } from "./sign.js";
 
 const TWINS = new Map<number, Twin>([
   [OP_BARRIER, () => undefined],
@@ -28,6 +29,7 @@ const TWINS = new Map<number, Twin>([
   [OP_DENSE, dense],
   [OP_SIGN_TABLES, signTables],
   [OP_SIGN_PRODUCT, signProduct],
+  [OP_SIGN_MULTIPLY, signMultiply],
   [OP_HEADS, heads],
   [OP_ATTENTION, attention],
   [OP_ACTIVATE, activate],

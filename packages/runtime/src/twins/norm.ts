@@ -27,6 +27,18 @@ function total(values: Float32Array, at: number, count: number, of: (value: numb
   return sum;
 }
 
+/** 1 / sqrt(mean square of x - shift + eps), x at index `at` */
+export function inverseDeviation(
+  values: Float32Array,
+  at: number,
+  features: number,
+  shift: number,
+  eps: number,
+): number {
+  const power = total(values, at, features, (v) => f(f(v - shift) * f(v - shift)));
+  return f(1 / f(Math.sqrt(f(f(power / features) + eps))));
+}
+
 export function norm(m: MemoryViews, pc: number): void {
   const features = word(m, pc, N_FEATURES);
   const stride = word(m, pc, W_DST_STRIDE);
@@ -37,8 +49,7 @@ export function norm(m: MemoryViews, pc: number): void {
     const y = floats(m, pc, W_DST) + token * stride;
     let mean = 0;
     if (word(m, pc, N_KIND) === NORM_LAYER) mean = f(total(m.f32, x, features, (v) => v) / features);
-    const power = total(m.f32, x, features, (v) => f(f(v - mean) * f(v - mean)));
-    const scale = f(1 / f(Math.sqrt(f(f(power / features) + real(m, pc, N_EPS)))));
+    const scale = inverseDeviation(m.f32, x, features, mean, real(m, pc, N_EPS));
     for (let i = 0; i < features; i++) {
       const v = f(f(f(m.f32[x + i] - mean) * scale) * m.f32[weight + i]);
       m.f32[y + i] = bias ? v + m.f32[bias + i] : v;

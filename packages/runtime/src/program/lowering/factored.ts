@@ -1,5 +1,6 @@
 /** Factored linears as instructions: tables of the input, sign products over them. */
 import {
+  OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
   SIGN_BLOCK,
@@ -8,6 +9,7 @@ import {
   S_ACCUMULATE,
   S_BIAS,
   S_COLS,
+  S_IN_SCALE,
   S_ROWS,
   S_SCALE,
   S_WEIGHTS,
@@ -57,9 +59,31 @@ interface SignTerm {
   readonly bias: number;
 }
 
+/**
+ * Up to this many inputs every thread makes all tables for itself: that costs about 1 ns an input, a barrier between shared
+ * tables and the product about 400 ns, and with two threads sharing halves the first.
+ */
+const MAX_OWN_TABLES = 800;
+
 /** y (+)= outScale o S (inScale o x) (+ bias) */
 function emitSigns(emitter: Emitter, x: Value, signs: PlacedSigns, y: Value, term: SignTerm): void {
   const cols = pad(signs.cols, SIGN_CHUNK);
+  const product = {
+    [W_DST]: y,
+    [W_DST_STRIDE]: strideOf(y),
+    [S_WEIGHTS]: signs.weights,
+    [S_ROWS]: pad(signs.rows, SIGN_ROW_TILE),
+    [S_COLS]: cols,
+    [S_SCALE]: term.outScale,
+    [S_BIAS]: term.bias,
+    [S_ACCUMULATE]: term.accumulate ? 1 : 0,
+  };
+  const sum = term.accumulate ? [y] : [];
+  if (emitter.mode === "token" && cols <= MAX_OWN_TABLES) {
+    const source = { [W_SRC]: x, [W_SRC_STRIDE]: strideOf(x), [S_IN_SCALE]: term.inScale };
+    emitter.emit(OP_SIGN_MULTIPLY, [x, ...sum], [y], { ...product, ...source }, term.accumulate);
+    return;
+  }
   const steps = Math.ceil(cols / SIGN_BLOCK);
   // Tables start on a cache line, so a row of them is a whole number of lines.
   const tables = emitter.value(pad(cols * TABLE_BYTES_PER_INPUT + steps * 4, 64));
@@ -72,22 +96,6 @@ function emitSigns(emitter: Emitter, x: Value, signs: PlacedSigns, y: Value, ter
     [T_SCALE]: term.inScale,
     [T_ROTATE]: emitter.nextRotation(),
   });
-  emitter.emit(
-    OP_SIGN_PRODUCT,
-    term.accumulate ? [tables, y] : [tables],
-    [y],
-    {
-      [W_SRC]: tables,
-      [W_SRC_STRIDE]: tables.rowBytes,
-      [W_DST]: y,
-      [W_DST_STRIDE]: strideOf(y),
-      [S_WEIGHTS]: signs.weights,
-      [S_ROWS]: pad(signs.rows, SIGN_ROW_TILE),
-      [S_COLS]: cols,
-      [S_SCALE]: term.outScale,
-      [S_BIAS]: term.bias,
-      [S_ACCUMULATE]: term.accumulate ? 1 : 0,
-    },
-    term.accumulate,
-  );
+  const source = { [W_SRC]: tables, [W_SRC_STRIDE]: tables.rowBytes };
+  emitter.emit(OP_SIGN_PRODUCT, [tables, ...sum], [y], { ...product, ...source }, term.accumulate);
 }
