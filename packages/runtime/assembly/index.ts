@@ -1,5 +1,7 @@
 // Kernels of the subbit runtime. The host calls `dispatch` on thread 0 and parks the other threads in `serve`.
 export { dispatch, serve } from "./threads";
+// For tests: the share of any one thread.
+export { runProgram } from "./interpreter";
 // Exported so that the optimiser keeps them functions of their own: inlined into the row loop, their accumulators spill.
 export { signBlock12 } from "./sign-lut12";
 export { signBlock16 } from "./sign-lut16";

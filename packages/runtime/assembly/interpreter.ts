@@ -10,6 +10,7 @@ import {
   OP_HEADS,
   OP_MULTIPLY,
   OP_NORM,
+  OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
@@ -20,6 +21,7 @@ import { activate, add, multiply } from "./elementwise";
 import { embed } from "./embed";
 import { heads } from "./heads";
 import { norm } from "./norm";
+import { signGemm } from "./sign-gemm";
 import { signMultiply, signProduct } from "./sign-product";
 import { signTables } from "./sign-tables";
 import { barrier } from "./threads";
@@ -44,6 +46,9 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_SIGN_PRODUCT:
         signProduct(pc, thread, threads);
+        break;
+      case OP_SIGN_GEMM:
+        signGemm(pc, thread, threads);
         break;
       case OP_HEADS:
         heads(pc, thread, threads);

@@ -71,22 +71,22 @@ function zipHigh8(a: v128, b: v128): v128 {
 }
 // @ts-ignore: decorator
 @inline
-function zipLow16(a: v128, b: v128): v128 {
+export function zipLow16(a: v128, b: v128): v128 {
   return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 // @ts-ignore: decorator
 @inline
-function zipHigh16(a: v128, b: v128): v128 {
+export function zipHigh16(a: v128, b: v128): v128 {
   return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
 }
 // @ts-ignore: decorator
 @inline
-function zipLow32(a: v128, b: v128): v128 {
+export function zipLow32(a: v128, b: v128): v128 {
   return v128.shuffle<i32>(a, b, 0, 4, 1, 5);
 }
 // @ts-ignore: decorator
 @inline
-function zipHigh32(a: v128, b: v128): v128 {
+export function zipHigh32(a: v128, b: v128): v128 {
   return v128.shuffle<i32>(a, b, 2, 6, 3, 7);
 }
 

@@ -27,6 +27,17 @@ export const TABLE_BYTES_PER_INPUT = 8;
  * rounds to at most 127 (lut8) or 2031 (lut12).
  */
 export const TABLE_LIMIT = 32500;
+/** Tokens that the sign GEMM takes at once, one a lane. */
+export const GEMM_LANES = 16;
+/** Inputs of the sign GEMM that share one step size (for each token). */
+export const GEMM_BLOCK = 128;
+/** Largest |sum| of a block, in steps: 16 bits with room for the roundings of its 32 groups. */
+export const GEMM_LIMIT = 32700;
+/** Most rows that one thread sums at once: bounds its scratch memory. */
+export const GEMM_MAX_ROWS = 2048;
+/** Scratch memory of the sign GEMM: steps, entries, byte tables; and for each row 16 short and 16 long sums. */
+export const GEMM_SCRATCH = 49408;
+export const GEMM_ROW_SCRATCH = 96;
 /** Keys that attention scores before it rescales its running sum. */
 export const KEY_BLOCK = 32;
 /** Longest tile of tokens that the control block has room for. */
@@ -74,6 +85,8 @@ export const OP_ATTENTION = 7;
 export const OP_ACTIVATE = 8;
 export const OP_ADD = 9;
 export const OP_MULTIPLY = 10;
+/** The words of OP_SIGN_MULTIPLY up to S_IN_SCALE. */
+export const OP_SIGN_GEMM = 11;
 export const OP_SIGN_MULTIPLY = 19;
 
 /** Words that mean the same wherever they occur: byte addresses of f32 rows, strides in floats. */

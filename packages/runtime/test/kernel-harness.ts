@@ -30,6 +30,7 @@ export const ALL_BACKENDS: readonly Backend[] = [
 ];
 
 const PAGES = 512;
+const MAX_THREADS = 4;
 const PROGRAM = CTRL_END;
 
 /** Memory with a bump allocator and one instruction. */
@@ -50,7 +51,7 @@ export class Bench {
     u32[CTRL_THREADS >> 2] = 1;
     u32[CTRL_TOKENS >> 2] = tokens;
     u32[CTRL_POSITION >> 2] = position;
-    u32[CTRL_SCRATCH >> 2] = this.room(1 << 18);
+    u32[CTRL_SCRATCH >> 2] = this.room(MAX_THREADS << 18);
     u32[CTRL_SCRATCH_STRIDE >> 2] = 1 << 18;
   }
 
@@ -88,14 +89,17 @@ export class Bench {
     for (const [index, value] of Object.entries(reals)) this.views.f32[at + Number(index)] = value;
   }
 
-  async run(): Promise<void> {
+  /** @param threads whose shares are run one after the other, last first; with more than one no barrier may be needed */
+  async run(threads = 1): Promise<void> {
     const end = PROGRAM + this.#instructions * INSTRUCTION_BYTES;
     if (this.backend.endsWith("twin")) runTwins(this.views, PROGRAM, end);
     else {
       await probeWasm();
       const simd = this.backend.startsWith("relaxed") ? "relaxed" : "baseline";
       const module = await compileKernels(simd, !this.backend.endsWith("unshared"));
-      instantiateKernels(module, this.memory).dispatch(PROGRAM, end);
+      const kernels = instantiateKernels(module, this.memory);
+      if (threads === 1) kernels.dispatch(PROGRAM, end);
+      else for (let t = threads - 1; t >= 0; t--) kernels.runProgram(PROGRAM, end, t, threads);
     }
     this.#instructions = 0;
   }

@@ -6,6 +6,9 @@ import {
   CTRL_SCRATCH,
   CTRL_SCRATCH_STRIDE,
   DENSE_ROW_TILE,
+  GEMM_MAX_ROWS,
+  GEMM_ROW_SCRATCH,
+  GEMM_SCRATCH,
   INSTRUCTION_BYTES,
   INSTRUCTION_WORDS,
   KEY_BLOCK,
@@ -13,9 +16,11 @@ import {
   OP_ATTENTION,
   OP_BARRIER,
   OP_DENSE,
+  OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   SIGN_BLOCK,
   S_COLS,
+  S_ROWS,
   TABLE_BYTES_PER_INPUT,
 } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
@@ -186,6 +191,9 @@ function threadScratchBytes(draft: Draft): number {
   // Four widened rows and two times four products; a query, an accumulator and a block of scores; sixteen sums.
   if (draft.op === OP_DENSE) return DENSE_ROW_TILE * operand(M_COLS) * 4 + 32;
   if (draft.op === OP_ATTENTION) return 2 * pad(operand(A_HEAD_DIM), 4) * 4 + KEY_BLOCK * 4;
+  if (draft.op === OP_SIGN_GEMM) {
+    return GEMM_SCRATCH + Math.min(operand(S_ROWS), GEMM_MAX_ROWS) * GEMM_ROW_SCRATCH;
+  }
   // Sixteen sums and a block of prepared inputs; tables and their steps.
   const sign = 64 + SIGN_BLOCK * 4;
   if (draft.op !== OP_SIGN_MULTIPLY) return sign;

@@ -6,6 +6,7 @@ import {
   OP_ADD,
   OP_DENSE,
   OP_MULTIPLY,
+  OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   S_RESIDUAL,
@@ -14,6 +15,14 @@ import {
   X_TIMES,
 } from "../abi.js";
 import { isValue, replaceRead, type Draft, type Value } from "./draft.js";
+
+/** Where the linears take the rows that they add to their product. */
+const RESIDUAL_WORDS: ReadonlyMap<number | undefined, number> = new Map([
+  [OP_DENSE, M_RESIDUAL],
+  [OP_SIGN_GEMM, S_RESIDUAL],
+  [OP_SIGN_MULTIPLY, S_RESIDUAL],
+  [OP_SIGN_PRODUCT, S_RESIDUAL],
+]);
 
 /** @param kept a value that is used after the program, under whatever name fusion leaves it: the result is returned */
 export function fuse(drafts: Draft[], kept: Value): { drafts: Draft[]; kept: Value } {
@@ -67,12 +76,7 @@ function fuseResidual(drafts: Draft[], at: number): { from: Value; to: Value } |
   if (!isValue(residual) || !isValue(product) || usesOf(drafts, product) !== 1) return undefined;
   const from = drafts.findLastIndex((draft) => draft.writes.includes(product));
   const linear = drafts[from];
-  const word =
-    linear?.op === OP_DENSE
-      ? M_RESIDUAL
-      : linear?.op === OP_SIGN_PRODUCT || linear?.op === OP_SIGN_MULTIPLY
-        ? S_RESIDUAL
-        : undefined;
+  const word = RESIDUAL_WORDS.get(linear?.op);
   if (word === undefined || linear.operands[word] !== undefined) return undefined;
   linear.operands[word] = residual;
   linear.reads = [...linear.reads, residual];

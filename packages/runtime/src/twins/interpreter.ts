@@ -10,6 +10,7 @@ import {
   OP_HEADS,
   OP_MULTIPLY,
   OP_NORM,
+  OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
@@ -20,6 +21,7 @@ import { activate, add, multiply } from "./elementwise.js";
 import { heads } from "./heads.js";
 import { word, type MemoryViews, type Twin } from "./memory.js";
 import { norm } from "./norm.js";
+import { signGemm } from "./sign-gemm.js";
 import { signMultiply, signProduct, signTables } from "./sign.js";
 
 const TWINS = new Map<number, Twin>([
@@ -30,6 +32,7 @@ const TWINS = new Map<number, Twin>([
   [OP_SIGN_TABLES, signTables],
   [OP_SIGN_PRODUCT, signProduct],
   [OP_SIGN_MULTIPLY, signMultiply],
+  [OP_SIGN_GEMM, signGemm],
   [OP_HEADS, heads],
   [OP_ATTENTION, attention],
   [OP_ACTIVATE, activate],

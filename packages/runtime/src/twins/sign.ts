@@ -57,7 +57,7 @@ function precisionOf(m: MemoryViews, pc: number) {
 }
 
 /** Nearest even integer, by the rounding of a float32 sum. */
-function nearest(x: number): number {
+export function nearest(x: number): number {
   return f(x + 12582912) - 12582912;
 }
 

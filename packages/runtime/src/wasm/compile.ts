@@ -9,6 +9,8 @@ export interface KernelExports {
   dispatch(start: number, end: number): void;
   /** Threads 1 and up: serves dispatches until told to quit. */
   serve(thread: number): void;
+  /** What one of `threads` threads does of instructions that need no barrier among them. */
+  runProgram(start: number, end: number, thread: number, threads: number): void;
 }
 
 const SOURCES = {

@@ -25,6 +25,7 @@ import {
 import { pad, type PlacedFactored, type PlacedSigns } from "../../weights/place.js";
 import { strideOf, type Value } from "../draft.js";
 import type { Emitter } from "../emitter.js";
+import { emitSignGemm } from "./factored-tile.js";
 
 /** t = sum_j g_j o S_in (b_j o x), y = sum_i a_i o S_out (q_i o t), summed over paths: 2 l sign products a path. */
 export function emitFactored(emitter: Emitter, x: Value, linear: PlacedFactored, y: Value): void {
@@ -50,7 +51,7 @@ export function emitFactored(emitter: Emitter, x: Value, linear: PlacedFactored,
   });
 }
 
-interface SignTerm {
+export interface SignTerm {
   /** Multiplied into x, or 0 for none. */
   readonly inScale: number;
   readonly outScale: number;
@@ -67,6 +68,7 @@ const MAX_OWN_TABLES = 800;
 
 /** y (+)= outScale o S (inScale o x) (+ bias) */
 function emitSigns(emitter: Emitter, x: Value, signs: PlacedSigns, y: Value, term: SignTerm): void {
+  if (emitter.mode === "tile") return emitSignGemm(emitter, x, signs, y, term);
   const cols = pad(signs.cols, SIGN_CHUNK);
   const product = {
     [W_DST]: y,
