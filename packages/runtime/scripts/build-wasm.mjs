@@ -87,6 +87,8 @@ if (!current.includes(stamp)) {
         `/** ${modules[i].length} bytes */\nexport const ${build.name} =\n  "${modules[i].toString("base64")}";\n`,
     );
     await mkdir(dirname(output), { recursive: true });
+    // A new file, not new content: other working trees may hold links to the old one.
+    await rm(output, { force: true });
     await writeFile(
       output,
       `// Written by scripts/build-wasm.mjs from assembly/; do not edit.\n${stamp}\n\n${lines.join("\n")}`,
