@@ -5,6 +5,7 @@ import {
   OP_ADD,
   OP_ATTENTION,
   OP_BARRIER,
+  OP_COPY_ROWS,
   OP_DENSE,
   OP_EMBED,
   OP_HEADS,
@@ -12,8 +13,10 @@ import {
   OP_NORM,
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
+  OP_PACK_SIGNS,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
+  OP_WIDEN,
 } from "../src/abi";
 import { attention } from "./attention";
 import { dense } from "./dense";
@@ -23,6 +26,8 @@ import { heads } from "./heads";
 import { norm } from "./norm";
 import { signGemm } from "./sign-gemm";
 import { signMultiply, signProduct } from "./sign-product";
+import { packSigns } from "./pack-signs";
+import { copyRows, widenValues } from "./pack-values";
 import { signTables } from "./sign-tables";
 import { barrier } from "./threads";
 
@@ -67,6 +72,15 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_SIGN_MULTIPLY:
         signMultiply(pc, thread, threads);
+        break;
+      case OP_PACK_SIGNS:
+        packSigns(pc, thread, threads);
+        break;
+      case OP_WIDEN:
+        widenValues(pc, thread, threads);
+        break;
+      case OP_COPY_ROWS:
+        copyRows(pc, thread, threads);
         break;
       default:
         unreachable();

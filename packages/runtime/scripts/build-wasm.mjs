@@ -2,7 +2,7 @@
 // bytes as one TypeScript module, so that neither Node nor a bundler has to find a file at run time.
 import { createHash } from "node:crypto";
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -87,12 +87,12 @@ if (!current.includes(stamp)) {
         `/** ${modules[i].length} bytes */\nexport const ${build.name} =\n  "${modules[i].toString("base64")}";\n`,
     );
     await mkdir(dirname(output), { recursive: true });
-    // A new file, not new content: other working trees may hold links to the old one.
-    await rm(output, { force: true });
+    // Beside, then renamed: a build that reads it meanwhile, or a copy that is linked to it, keeps what it had.
     await writeFile(
-      output,
+      `${output}.new`,
       `// Written by scripts/build-wasm.mjs from assembly/; do not edit.\n${stamp}\n\n${lines.join("\n")}`,
     );
+    await rename(`${output}.new`, output);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -89,6 +89,11 @@ export const OP_MULTIPLY = 10;
 export const OP_SIGN_GEMM = 11;
 export const OP_SIGN_MULTIPLY = 19;
 
+// Loading: stored bytes in a staging area become weights. Numbered apart, because a forward pass has none of them.
+export const OP_PACK_SIGNS = 32;
+export const OP_WIDEN = 33;
+export const OP_COPY_ROWS = 34;
+
 /** Words that mean the same wherever they occur: byte addresses of f32 rows, strides in floats. */
 export const W_SRC = 1;
 export const W_SRC_STRIDE = 2;
@@ -216,3 +221,33 @@ export const ACT_RELU = 3;
 
 // OP_ADD, OP_MULTIPLY: dst = src (op) other; all strides W_SRC_STRIDE
 export const E_OTHER = 5;
+
+// OP_PACK_SIGNS, OP_WIDEN, OP_COPY_ROWS: src = stored bytes (any alignment), dst = where they belong
+/** Becomes 1 where the stored bytes are not what the format allows: set padding, a scale that is not finite. */
+export const L_DAMAGED = 15;
+
+// OP_PACK_SIGNS: rows of signs, 32 a word, as the file has them
+/** Rows stored here: a multiple of 32 but for the last part of a matrix. */
+export const P_ROWS = 5;
+/** Signs of a stored row; beyond them its last word must be clear. */
+export const P_COLS = 6;
+/** 1: the stored rows are columns of the matrix. */
+export const P_TRANSPOSED = 7;
+/** Bytes from one tile of the packed matrix to the next. */
+export const P_TILE_BYTES = 8;
+
+// OP_WIDEN: 16 or 32-bit floats to f32
+export const V_COUNT = 5;
+/** DTYPE_F32, DTYPE_F16 or DTYPE_BF16 */
+export const V_DTYPE = 6;
+/** 1: infinities and NaNs are damage. */
+export const V_FINITE = 7;
+
+// OP_COPY_ROWS: rows of bytes that are padded in memory
+export const C_ROWS = 5;
+export const C_SRC_BYTES = 6;
+export const C_DST_BYTES = 7;
+/** What padding bytes hold. */
+export const C_FILL = 8;
+/** What the upper half of each row's last stored byte becomes, in place; 0 to leave it. */
+export const C_UPPER = 9;

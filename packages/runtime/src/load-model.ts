@@ -1,6 +1,6 @@
 /** From an open model (weights still in its checkpoint) to a running one (weights in WebAssembly memory). */
 import { SubbitError, type Model, type OnProgress, type Tokenizer } from "@subbit/core";
-import { KEY_BLOCK, MAX_TILE } from "./abi.js";
+import { CTRL_THREADS, KEY_BLOCK, MAX_TILE } from "./abi.js";
 import { planExecution, type RuntimeDevice } from "./executors/open.js";
 import { buildProgram } from "./program/build.js";
 import { RuntimeModel } from "./session/runtime-model.js";
@@ -49,7 +49,15 @@ export async function loadModel(
   const placed = await placeModel(arena, model, { capacity, signal, onProgress });
   const { threads } = plan.capabilities;
   const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads });
+  const fill = placed.filler?.prepare(model.checkpoint);
+  new Uint32Array(arena.memory.buffer)[CTRL_THREADS >>> 2] = threads;
   const executor = await plan.open(arena.memory);
+  try {
+    await fill?.(executor, { signal, onProgress });
+  } catch (error) {
+    await executor.dispose();
+    throw error;
+  }
   return new RuntimeModel({
     name: model.checkpoint.name,
     spec: model.spec,

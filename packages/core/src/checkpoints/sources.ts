@@ -16,6 +16,19 @@ export function requireRange(source: ByteSource, offset: number, length: number)
   }
 }
 
+/** Largest piece that is copied at once where a source cannot fill memory itself. */
+const COPY_BYTES = 4 * 2 ** 20;
+
+/** Fills `target`, which may be a view of shared memory, with the bytes of `source` from `offset` on. */
+export async function readInto(source: ByteSource, offset: number, target: Uint8Array): Promise<void> {
+  if (source.readInto !== undefined) return source.readInto(offset, target);
+  requireRange(source, offset, target.byteLength);
+  for (let done = 0; done < target.byteLength; done += COPY_BYTES) {
+    const length = Math.min(COPY_BYTES, target.byteLength - done);
+    target.set(await source.read(offset + done, length), done);
+  }
+}
+
 /** A `resources` error when the array cannot be had. */
 export function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
   try {
@@ -35,6 +48,11 @@ export function bytesSource(bytes: Uint8Array, name: string): ByteSource {
       Promise.resolve().then(() => {
         requireRange(source, offset, length);
         return bytes.slice(offset, offset + length);
+      }),
+    readInto: (offset, target) =>
+      Promise.resolve().then(() => {
+        requireRange(source, offset, target.byteLength);
+        target.set(bytes.subarray(offset, offset + target.byteLength));
       }),
     close: () => Promise.resolve(),
   };

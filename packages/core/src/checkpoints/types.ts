@@ -10,6 +10,11 @@ export interface ByteSource {
   readonly sizeBytes: number;
   /** Exactly `length` bytes from `offset`; throws `input` when the source is shorter. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * Fills `target`, which may be a view of shared memory, from `offset` on without a copy in between; throws `input` when the
+   * source is shorter. Absent where the platform only hands out whole buffers: `readInto` of sources.ts works with both.
+   */
+  readInto?(offset: number, target: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -51,6 +56,8 @@ export interface TensorInfo {
   readonly bytes: number;
   /** The file that holds it. */
   readonly file: string;
+  /** Its first byte in that file. */
+  readonly offset: number;
 }
 
 /** Half-open range of rows (first dimension). */
@@ -73,6 +80,11 @@ export interface Checkpoint {
   readonly notes?: readonly string[];
   /** Stored bytes of the tensor, or of some of its rows. Not for tensors whose rows are reordered at the edge (GGUF q/k). */
   readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
+  /**
+   * Fills `target`, which may be a view of shared memory, with bytes of one of the weight files (`TensorInfo.file`). For those
+   * who read many tensors in the order of the file. Absent where tensors are not stored as they are named (GGUF).
+   */
+  readFile?(file: string, offset: number, target: Uint8Array): Promise<void>;
   /** Values widened to f32: exact for F32, F16, BF16, I8, U8 and every GGUF type. */
   readF32(name: string, rows?: RowRange): Promise<Float32Array>;
   /** A side file as text: tokenizer.json, tokenizer_config.json, generation_config.json, subbit.json ... GGUF rebuilds the ones it can. */

@@ -42,7 +42,7 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   else checkManifest(checkpoint, spec, manifest);
   const embedding = (): Promise<DenseLinear> =>
     readTable(checkpoint, spec, spec.names.embedding, manifest?.embedding);
-  return {
+  const model: Model = {
     spec,
     checkpoint,
     ...(manifest && { manifest }),
@@ -52,6 +52,19 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
     head: () => (spec.tiedHead ? embedding() : readTable(checkpoint, spec, spec.names.head, manifest?.head)),
     close: () => checkpoint.close(),
   };
+  if (checkpoint.readFile !== undefined) stored.add(model);
+  return model;
+}
+
+/** Models as `openModel` gave them, whose weights are tensors that lie in files as they are named. */
+const stored = new WeakSet<Model>();
+
+/**
+ * Whether the model's weights may be read from its checkpoint's files directly: what its functions would give is what the
+ * tensors hold, checked to be there with these shapes and dtypes. Not for models that someone wrapped, nor for GGUF.
+ */
+export function holdsStoredTensors(model: Model): boolean {
+  return stored.has(model);
 }
 
 /** Weights packed by another quantiser have tensors of other names and shapes; say so before complaining about those. */

@@ -31,21 +31,28 @@ export async function fileSource(path: string): Promise<ByteSource> {
     throw unreadable(path, cause);
   });
   const { size } = await handle.stat();
+  const fill = async (offset: number, target: Uint8Array): Promise<void> => {
+    for (let done = 0; done < target.byteLength;) {
+      const part = Math.min(target.byteLength - done, MAX_READ_BYTES);
+      const { bytesRead } = await handle.read(target, done, part, offset + done).catch((cause: unknown) => {
+        throw unreadable(path, cause);
+      });
+      if (bytesRead === 0) throw inputError(`${source.name} became shorter while it was read.`);
+      done += bytesRead;
+    }
+  };
   const source: ByteSource = {
     name: basename(path),
     sizeBytes: size,
     read: async (offset, length) => {
       requireRange(source, offset, length);
       const bytes = allocate(length, `${length} bytes of ${source.name}`);
-      for (let done = 0; done < length;) {
-        const part = Math.min(length - done, MAX_READ_BYTES);
-        const { bytesRead } = await handle.read(bytes, done, part, offset + done).catch((cause: unknown) => {
-          throw unreadable(path, cause);
-        });
-        if (bytesRead === 0) throw inputError(`${source.name} became shorter while it was read.`);
-        done += bytesRead;
-      }
+      await fill(offset, bytes);
       return bytes;
+    },
+    readInto: async (offset, target) => {
+      requireRange(source, offset, target.byteLength);
+      await fill(offset, target);
     },
     close: () => handle.close(),
   };

@@ -52,6 +52,7 @@ describe("a llama GGUF file as a Hugging Face checkpoint", () => {
       shape: [8, 12],
       bytes: 384,
       file: "tiny.gguf",
+      offset: expect.any(Number),
     });
   });
 

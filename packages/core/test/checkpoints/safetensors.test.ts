@@ -72,8 +72,8 @@ describe("safetensors", () => {
     const data = new Uint8Array([...asBytes(Uint16Array.of(0x3c00, 0x4000)), ...f32(1, 2, 3, 4)]);
     const file = await openSafetensors(bytesSource(fileOf(JSON.stringify(header), data), "hand.safetensors"));
     expect([...file.tensors.values()]).toEqual([
-      { name: "a", dtype: "F16", shape: [2], bytes: 4, file: "hand.safetensors" },
-      { name: "b", dtype: "F32", shape: [2, 2], bytes: 16, file: "hand.safetensors" },
+      { name: "a", dtype: "F16", shape: [2], bytes: 4, file: "hand.safetensors", offset: 149 },
+      { name: "b", dtype: "F32", shape: [2, 2], bytes: 16, file: "hand.safetensors", offset: 153 },
     ]);
     expect(file.metadata).toEqual({ format: "pt" });
     expect([...(await file.readF32("b", { begin: 1, end: 2 }))]).toEqual([3, 4]);

@@ -5,6 +5,7 @@ import {
   OP_ADD,
   OP_ATTENTION,
   OP_BARRIER,
+  OP_COPY_ROWS,
   OP_DENSE,
   OP_EMBED,
   OP_HEADS,
@@ -12,8 +13,10 @@ import {
   OP_NORM,
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
+  OP_PACK_SIGNS,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
+  OP_WIDEN,
 } from "../abi.js";
 import { attention } from "./attention.js";
 import { dense, embed } from "./dense.js";
@@ -23,6 +26,7 @@ import { word, type MemoryViews, type Twin } from "./memory.js";
 import { norm } from "./norm.js";
 import { signGemm } from "./sign-gemm.js";
 import { signMultiply, signProduct, signTables } from "./sign.js";
+import { copyRows, packStoredSigns, widenValues } from "./pack.js";
 
 const TWINS = new Map<number, Twin>([
   [OP_BARRIER, () => undefined],
@@ -38,6 +42,9 @@ const TWINS = new Map<number, Twin>([
   [OP_ACTIVATE, activate],
   [OP_ADD, add],
   [OP_MULTIPLY, multiply],
+  [OP_PACK_SIGNS, packStoredSigns],
+  [OP_WIDEN, widenValues],
+  [OP_COPY_ROWS, copyRows],
 ]);
 
 /** Runs the instructions in [start, end), byte addresses. */

@@ -1,14 +1,18 @@
-/** Reads a model's weights one by one into the arena, beside its KV cache and rotary tables. */
+/** A model's weights in the arena, beside its KV cache and rotary tables. */
 import {
   LINEAR_ROLES,
+  holdsStoredTensors,
   throwIfAborted,
   type LinearSite,
   type Model,
+  type ModelSpec,
   type NormSite,
   type OnProgress,
 } from "@subbit/core";
 import type { PlacedModel } from "../program/placed-model.js";
 import type { Arena } from "./arena.js";
+import { Filler } from "./filler.js";
+import { StoredPlacer } from "./place-stored.js";
 import {
   pad,
   placeDense,
@@ -30,33 +34,25 @@ export interface PlacedWeights {
   readonly model: PlacedModel;
   readonly embedding: PlacedDense;
   readonly head: PlacedDense;
+  /** Brings the weights to their places; absent where they are there already. */
+  readonly filler: Filler | undefined;
 }
 
+const BLOCK_NORMS = ["attention-norm", "mlp-norm"] as const;
+
+/**
+ * Plans the memory of a model. Weights that lie in files as tensors are left to `filler`; those of any other model are read
+ * here, one after the other.
+ */
 export async function placeModel(arena: Arena, model: Model, options: PlaceOptions): Promise<PlacedWeights> {
   const { spec } = model;
-  const { capacity, signal, onProgress } = options;
-  const linears = new Map<string, PlacedLinear>();
-  const norms = new Map<string, PlacedNorm>();
-  const total = spec.layers + 1;
-  const report = (done: number): void => onProgress?.({ stage: "load", done, total, unit: "blocks" });
-
-  throwIfAborted(signal);
-  report(0);
-  const embedding = placeDense(arena, await model.embedding());
-  const head = spec.tiedHead ? embedding : placeDense(arena, await model.head());
-  norms.set("final-norm", placeNorm(arena, await model.norm({ role: "final-norm" })));
-  report(1);
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      throwIfAborted(signal);
-      linears.set(`${layer} ${role}`, placeLinear(arena, await model.linear({ layer, role })));
-    }
-    for (const role of ["attention-norm", "mlp-norm"] as const) {
-      norms.set(`${layer} ${role}`, placeNorm(arena, await model.norm({ layer, role })));
-    }
-    report(layer + 2);
-  }
-  throwIfAborted(signal);
+  const { capacity } = options;
+  throwIfAborted(options.signal);
+  const filler = holdsStoredTensors(model) ? new Filler(arena) : undefined;
+  const { linears, norms, embedding, head } =
+    filler === undefined
+      ? await readWeights(arena, model, options)
+      : planWeights(new StoredPlacer(arena, filler, model), spec);
 
   const { kvHeads, headDim } = spec.attention;
   const cacheBytes = 4 * kvHeads * capacity * pad(headDim, 4);
@@ -79,7 +75,55 @@ export async function placeModel(arena: Arena, model: Model, options: PlaceOptio
     },
     embedding,
     head,
+    filler,
   };
+}
+
+interface Weights {
+  /** By `layer role`. */
+  readonly linears: ReadonlyMap<string, PlacedLinear>;
+  readonly norms: ReadonlyMap<string, PlacedNorm>;
+  readonly embedding: PlacedDense;
+  readonly head: PlacedDense;
+}
+
+async function readWeights(arena: Arena, model: Model, options: PlaceOptions): Promise<Weights> {
+  const { spec } = model;
+  const { signal, onProgress } = options;
+  const linears = new Map<string, PlacedLinear>();
+  const norms = new Map<string, PlacedNorm>();
+  const total = spec.layers + 1;
+  const report = (done: number): void => onProgress?.({ stage: "load", done, total, unit: "blocks" });
+  report(0);
+  const embedding = placeDense(arena, await model.embedding());
+  const head = spec.tiedHead ? embedding : placeDense(arena, await model.head());
+  norms.set("final-norm", placeNorm(arena, await model.norm({ role: "final-norm" })));
+  report(1);
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const role of LINEAR_ROLES) {
+      throwIfAborted(signal);
+      linears.set(`${layer} ${role}`, placeLinear(arena, await model.linear({ layer, role })));
+    }
+    for (const role of BLOCK_NORMS) {
+      norms.set(`${layer} ${role}`, placeNorm(arena, await model.norm({ layer, role })));
+    }
+    report(layer + 2);
+  }
+  throwIfAborted(signal);
+  return { linears, norms, embedding, head };
+}
+
+function planWeights(placer: StoredPlacer, spec: ModelSpec): Weights {
+  const linears = new Map<string, PlacedLinear>();
+  const norms = new Map<string, PlacedNorm>();
+  const embedding = placer.embedding();
+  const head = spec.tiedHead ? embedding : placer.head();
+  norms.set("final-norm", placer.norm({ role: "final-norm" }));
+  for (let layer = 0; layer < spec.layers; layer++) {
+    for (const role of LINEAR_ROLES) linears.set(`${layer} ${role}`, placer.linear({ layer, role }));
+    for (const role of BLOCK_NORMS) norms.set(`${layer} ${role}`, placer.norm({ layer, role }));
+  }
+  return { linears, norms, embedding, head };
 }
 
 function get<T>(map: ReadonlyMap<string, T>, key: string): T {

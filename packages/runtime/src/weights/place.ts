@@ -58,7 +58,13 @@ export interface PlacedNorm {
   readonly bias: number;
 }
 
-const DTYPE_CODES = { f32: DTYPE_F32, f16: DTYPE_F16, bf16: DTYPE_BF16, i8: DTYPE_I8, i4: DTYPE_I4 } as const;
+export const DTYPE_CODES = {
+  f32: DTYPE_F32,
+  f16: DTYPE_F16,
+  bf16: DTYPE_BF16,
+  i8: DTYPE_I8,
+  i4: DTYPE_I4,
+} as const;
 export const BITS_OF_DTYPE = { f32: 32, f16: 16, bf16: 16, i8: 8, i4: 4 } as const;
 
 export function pad(count: number, multiple: number): number {

@@ -25,15 +25,13 @@ export async function openGguf(source: ByteSource): Promise<GgufFile> {
     throw error;
   });
   const tensors = new Map<string, TensorInfo>();
-  const offsets = new Map<string, number>();
   const unreadable = new Map<string, number>();
   for (const { name, shape, type, typeId, offset, bytes } of header.tensors) {
     if (type === undefined) {
       unreadable.set(name, typeId);
       continue;
     }
-    tensors.set(name, { name, dtype: type.dtype, shape, bytes, file: source.name });
-    offsets.set(name, offset);
+    tensors.set(name, { name, dtype: type.dtype, shape, bytes, file: source.name, offset });
   }
   const readRaw = async (name: string, rows?: RowRange): Promise<Uint8Array> => {
     const typeId = unreadable.get(name);
@@ -44,7 +42,7 @@ export async function openGguf(source: ByteSource): Promise<GgufFile> {
     }
     const info = requireTensor(tensors, name, source.name);
     const span = rowSpan(info, resolveRows(info, rows));
-    return source.read(offsets.get(name)! + span.offset, span.length);
+    return source.read(info.offset + span.offset, span.length);
   };
   return {
     name: source.name,

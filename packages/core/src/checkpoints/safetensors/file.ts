@@ -2,6 +2,7 @@
 import { inputError } from "../../errors.js";
 import { isPlainDtype, plainToF32, type PlainDtype } from "../dtypes.js";
 import { requireTensor, resolveRows, rowSpan } from "../shapes.js";
+import { readInto } from "../sources.js";
 import type { ByteSource, RowRange, TensorInfo } from "../types.js";
 import { readSafetensorsHeader } from "./header.js";
 
@@ -17,6 +18,8 @@ export interface SafetensorsFile {
   readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
   /** Values widened to f32, exactly. */
   readF32(name: string, rows?: RowRange): Promise<Float32Array>;
+  /** Fills `target` with the file's bytes from `offset` on. */
+  readFile(offset: number, target: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -27,22 +30,20 @@ export async function openSafetensors(source: ByteSource): Promise<SafetensorsFi
     throw error;
   });
   const tensors = new Map<string, TensorInfo>();
-  const offsets = new Map<string, number>();
   const unreadable = new Map<string, string>();
   for (const { name, dtype, shape, bytes, offset } of header.tensors) {
     if (!isPlainDtype(dtype)) {
       unreadable.set(name, dtype);
       continue;
     }
-    tensors.set(name, { name, dtype, shape, bytes, file: source.name });
-    offsets.set(name, offset);
+    tensors.set(name, { name, dtype, shape, bytes, file: source.name, offset });
   }
 
   const readRaw = async (name: string, rows?: RowRange): Promise<Uint8Array> => {
     requireReadable(unreadable, name, source.name);
     const info = requireTensor(tensors, name, source.name);
     const span = rowSpan(info, resolveRows(info, rows));
-    return source.read(offsets.get(name)! + span.offset, span.length);
+    return source.read(info.offset + span.offset, span.length);
   };
   return {
     name: source.name,
@@ -55,6 +56,7 @@ export async function openSafetensors(source: ByteSource): Promise<SafetensorsFi
       const bytes = await readRaw(name, rows);
       return plainToF32(tensors.get(name)!.dtype as PlainDtype, bytes, name);
     },
+    readFile: (offset, target) => readInto(source, offset, target),
     close: () => source.close(),
   };
 }

@@ -17,6 +17,7 @@ export interface SafetensorsWeights {
   readonly fileBytes: number;
   readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
   readF32(name: string, rows?: RowRange): Promise<Float32Array>;
+  readFile(file: string, offset: number, target: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -100,6 +101,11 @@ export function joinFiles(
     fileBytes: opened.reduce((sum, file) => sum + file.sizeBytes, 0),
     readRaw: async (tensor, rows) => find(tensor).readRaw(tensor, rows),
     readF32: async (tensor, rows) => find(tensor).readF32(tensor, rows),
+    readFile: async (fileName, offset, target) => {
+      const file = byName.get(fileName);
+      if (file === undefined) throw inputError(`${name} holds no weight file ${fileName}.`);
+      await file.readFile(offset, target);
+    },
     close: async () => {
       await Promise.all(opened.map((file) => file.close()));
     },
