@@ -2,9 +2,11 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
-import { SubbitError } from "@subbit/core";
+import { SubbitError, throwIfAborted } from "@subbit/core";
+import { benchKernels } from "@subbit/runtime/bench";
 import { Option, type Command } from "commander";
 import { prepareContest, type Contest } from "../bench/contest.js";
+import { renderKernels } from "../bench/kernel-report.js";
 import { measure } from "../bench/measure.js";
 import { ratiosOf } from "../bench/ratios.js";
 import { renderRatios, renderRows } from "../bench/report.js";
@@ -25,6 +27,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly decodeTokens: number;
   readonly rounds: number;
   readonly warmUp: number;
+  readonly kernels?: boolean;
   readonly out?: string;
   readonly shape?: string;
   readonly bpw: number;
@@ -73,6 +76,7 @@ export function addBench(program: Command): void {
       integer({ min: 0, max: 600_000 }),
       1500,
     )
+    .option("--kernels", "the kernels by shape beside the processor's ceiling; a source may be left out")
     .option("--out <file>", "write the JSON object to this file too")
     .addOption(
       new Option("--shape <name>", "a model with random weights instead of a source").choices(SHAPE_NAMES),
@@ -91,6 +95,7 @@ export function addBench(program: Command): void {
         "subbit bench stories-11m-0.8bpw --rounds 3",
         "subbit bench MODEL --against model.Q4_0.gguf --threads 1,2 --prefill 512 --context 64",
         "subbit bench --shape llama-1b --bpw 0.55 --json",
+        "subbit bench --kernels",
       ) +
         "\nEvery file and thread count is a process of its own; rounds go through all of them in turn. Figures are medians\n" +
         "(and least to greatest); ratios are taken round by round. @64 means with 64 tokens in the context.\n",
@@ -105,12 +110,33 @@ async function bench(
   source: string | undefined,
   options: BenchOptions,
 ): Promise<CommandResult> {
-  if ((source === undefined) === (options.shape === undefined)) {
-    throw new SubbitError("usage", "Give either a source or --shape NAME.");
+  const { out, keep, kernels = false, overwrite = false } = options;
+  const models = Number(source !== undefined) + Number(options.shape !== undefined);
+  if (models > 1 || (models === 0 && !kernels)) {
+    throw new SubbitError("usage", "Give either a source or --shape NAME (or --kernels alone).");
   }
-  const { out, keep, overwrite = false } = options;
   if (out !== undefined) assertWritable(out, overwrite);
-  const result = await withSource(context, source, options, async (path, name) => {
+  const parts = [
+    ...(models === 1 ? [await benchModel(context, source, options)] : []),
+    ...(kernels ? [await kernelTable(context, options)] : []),
+  ];
+  const result = {
+    json: Object.assign({}, ...parts.map(({ json }) => json)) as CommandResult["json"],
+    text: parts.map(({ text }) => text).join("\n\n"),
+  };
+  if (out !== undefined) {
+    await writeWhole(out, (partial) => writeFile(partial, `${JSON.stringify(result.json, null, 2)}\n`));
+  }
+  if (keep !== undefined) context.note(`The model with random weights is kept in ${keep}.`);
+  return result;
+}
+
+function benchModel(
+  context: Context,
+  source: string | undefined,
+  options: BenchOptions,
+): Promise<CommandResult> {
+  return withSource(context, source, options, async (path, name) => {
     const contest = await prepareContest({
       ...options,
       path,
@@ -120,11 +146,18 @@ async function bench(
     });
     return run(context, options, contest);
   });
-  if (out !== undefined) {
-    await writeWhole(out, (partial) => writeFile(partial, `${JSON.stringify(result.json, null, 2)}\n`));
-  }
-  if (keep !== undefined) context.note(`The model with random weights is kept in ${keep}.`);
-  return result;
+}
+
+async function kernelTable(context: Context, options: BenchOptions): Promise<CommandResult> {
+  const kernels = await benchKernels({
+    threads: options.threads ?? defaultThreads(),
+    rounds: options.rounds,
+    onRun: (done, total, note) => {
+      throwIfAborted(context.signal);
+      context.onProgress({ stage: "kernels", done, total, unit: "steps", note });
+    },
+  });
+  return { json: { kernels, machine: machine() }, text: renderKernels(kernels) };
 }
 
 /** Runs `body` with the folder or file to measure and what to call it. */

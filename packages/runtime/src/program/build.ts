@@ -156,7 +156,7 @@ function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, mode: Progra
 }
 
 /** Each part but the first starts with a barrier, so that any run of parts may be dispatched at once. */
-function writeProgram(arena: Arena, parts: readonly Part[], addressOf: (value: Value) => number): Segment[] {
+export function writeProgram(arena: Arena, parts: readonly Part[], addressOf: (value: Value) => number): Segment[] {
   const barrier = new Uint32Array(INSTRUCTION_WORDS).fill(OP_BARRIER, 0, 1);
   const words = parts.map((part, i) => {
     const body = encodeLevels(part.levels, addressOf);
@@ -173,7 +173,7 @@ function writeProgram(arena: Arena, parts: readonly Part[], addressOf: (value: V
 }
 
 /** Scratch of every thread, sized for the hungriest instruction, and the constants that kernels read. */
-function setControl(arena: Arena, parts: readonly Part[], threads: number): void {
+export function setControl(arena: Arena, parts: readonly Part[], threads: number): void {
   const drafts = parts.flatMap((part) => part.levels.flat());
   const bytes = pad(Math.max(...drafts.map(threadScratchBytes)), 64) + 64;
   const address = arena.allocate(bytes * threads);
