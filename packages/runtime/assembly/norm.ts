@@ -14,19 +14,26 @@ import {
 import { sum } from "./simd";
 import { number, real, tokens, word } from "./words";
 
-/** 1 / sqrt(mean square of x - shift + eps) */
+// @ts-ignore: decorator
+@inline
+function addSquare(at: usize, shift: v128, total: v128): v128 {
+  const v = f32x4.sub(v128.load(at), shift);
+  return f32x4.add(total, f32x4.mul(v, v));
+}
+
+/** 1 / sqrt(mean square of x - shift + eps). Four running sums: one would wait for itself. */
 export function inverseDeviation(x: usize, features: i32, shift: f32, eps: f32): f32 {
-  const whole = ((<usize>features) & ~3) << 2,
-    bytes = (<usize>features) << 2;
-  const shifts = f32x4.splat(shift);
-  let squares = f32x4.splat(0);
-  for (let i: usize = 0; i < whole; i += 16) {
-    const v = f32x4.sub(v128.load(x + i), shifts);
-    squares = f32x4.add(squares, f32x4.mul(v, v));
+  const shifts = f32x4.splat(shift), end = x + (<usize>features << 2);
+  let a = f32x4.splat(0), b = a, c = a, d = a;
+  for (; x + 64 <= end; x += 64) {
+    a = addSquare(x, shifts, a);
+    b = addSquare(x + 16, shifts, b);
+    c = addSquare(x + 32, shifts, c);
+    d = addSquare(x + 48, shifts, d);
   }
-  let power = sum(squares);
-  for (let i = whole; i < bytes; i += 4) {
-    const v = load<f32>(x + i) - shift;
+  let power = sum(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)));
+  for (; x < end; x += 4) {
+    const v = load<f32>(x) - shift;
     power += v * v;
   }
   return 1.0 / sqrt<f32>(power / <f32>features + eps);
