@@ -18,12 +18,21 @@ export interface RunOptions {
   readonly threads?: number | undefined;
   /** @default "auto" */
   readonly device?: RuntimeDevice | undefined;
+  /** Coarser and faster products. @default false */
+  readonly fast?: boolean | undefined;
 }
 
 export function runDeviceOption(): Option {
   return new Option("--device <device>", "cpu: the runtime; reference: its plain TypeScript twin, slow")
     .choices(["auto", "cpu", "reference"])
     .default("auto");
+}
+
+export function fastOption(): Option {
+  return new Option(
+    "--fast",
+    "round to 8 bits instead of 12 in sign products: faster, error 8e-3 instead of 6e-4",
+  );
 }
 
 /** Shipped models that answer when no source is given, best first. */
@@ -39,7 +48,7 @@ export function defaultSource(): string {
 export async function withRunningModel<R>(
   context: Context,
   source: string,
-  { threads, device }: RunOptions,
+  { threads, device, fast = false }: RunOptions,
   body: (running: RunningModel) => Promise<R>,
 ): Promise<R> {
   const { signal, onProgress } = context;
@@ -48,7 +57,13 @@ export async function withRunningModel<R>(
     const bare = (await model.checkpoint.readText("tokenizer.json")) === undefined;
     const found = bare ? undefined : await openTokenizer(model.checkpoint);
     return {
-      runtime: await loadModel(model, found, { threads, device, signal, onProgress }),
+      runtime: await loadModel(model, found, {
+        threads,
+        device,
+        signBits: fast ? 8 : 12,
+        signal,
+        onProgress,
+      }),
       tokenizer: found,
     };
   });

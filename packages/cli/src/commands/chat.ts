@@ -8,7 +8,13 @@ import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
 import { commandOf, examples, threadsOption } from "../options/common.js";
 import { addSamplingOptions, generateOptions, type SamplingOptions } from "../options/sampling.js";
-import { defaultSource, runDeviceOption, withRunningModel, type RunOptions } from "../running-model.js";
+import {
+  defaultSource,
+  fastOption,
+  runDeviceOption,
+  withRunningModel,
+  type RunOptions,
+} from "../running-model.js";
 import { streamed } from "./generate.js";
 
 interface ChatOptions extends CommonOptions, RunOptions, SamplingOptions {
@@ -27,6 +33,7 @@ export function addChat(program: Command): void {
   addSamplingOptions(command, { maxTokens: 256 })
     .addOption(threadsOption())
     .addOption(runDeviceOption())
+    .addOption(fastOption())
     .addHelpText("after", examples("subbit chat", 'subbit chat MODEL --system "Answer in one sentence."'))
     .action((source: string | undefined, options: ChatOptions) =>
       execute(options, (context) => chat(context, source, options)),

@@ -7,7 +7,13 @@ import { execute } from "../execute.js";
 import { readIds } from "../json-files.js";
 import { commandOf, examples, threadsOption } from "../options/common.js";
 import { addSamplingOptions, generateOptions, type SamplingOptions } from "../options/sampling.js";
-import { defaultSource, runDeviceOption, withRunningModel, type RunOptions } from "../running-model.js";
+import {
+  defaultSource,
+  fastOption,
+  runDeviceOption,
+  withRunningModel,
+  type RunOptions,
+} from "../running-model.js";
 import { toPrecision } from "../output/format.js";
 
 interface GenerateCommandOptions extends CommonOptions, RunOptions, SamplingOptions {
@@ -33,6 +39,7 @@ export function addGenerate(program: Command): void {
   addSamplingOptions(command, { maxTokens: 200 })
     .addOption(threadsOption())
     .addOption(runDeviceOption())
+    .addOption(fastOption())
     .addHelpText(
       "after",
       examples(

@@ -27,7 +27,7 @@ import type { Arena } from "../weights/arena.js";
 import { pad, type PlacedDense } from "../weights/place.js";
 import { allocateScratch, type ScratchPlan } from "./allocate.js";
 import { strideOf, type Draft, type Value } from "./draft.js";
-import { Emitter, type ProgramMode } from "./emitter.js";
+import { Emitter, type SignBits } from "./emitter.js";
 import { encodeLevels } from "./encode.js";
 import { dealShares } from "./deal.js";
 import { fuse } from "./fuse.js";
@@ -80,25 +80,33 @@ interface Tables {
   readonly head: PlacedDense;
 }
 
+export interface BuildOptions {
+  /** Tokens of the largest tile. */
+  readonly tile: number;
+  readonly threads: number;
+  readonly signBits: SignBits;
+}
+
 export function buildProgram(
   arena: Arena,
   spec: ModelSpec,
   model: PlacedModel,
   tables: Tables,
-  options: { tile: number; threads: number },
+  options: BuildOptions,
 ): Program {
+  const { tile, threads, signBits } = options;
   const drafts = {
-    token: planPass(lower(spec, model, tables, "token"), 1),
-    tile: planPass(lower(spec, model, tables, "tile"), options.tile),
+    token: planPass(lower(spec, model, tables, new Emitter("token", signBits)), 1),
+    tile: planPass(lower(spec, model, tables, new Emitter("tile", signBits)), tile),
   };
   // The passes never run at the same time, so they share their scratch memory.
   const scratch = arena.allocate(Math.max(drafts.token.scratch.bytes, drafts.tile.scratch.bytes));
   const program = {
     token: writePass(arena, spec, drafts.token, scratch),
     tile: writePass(arena, spec, drafts.tile, scratch),
-    tileTokens: options.tile,
+    tileTokens: tile,
   };
-  setControl(arena, [...drafts.token.parts, ...drafts.tile.parts], options.threads);
+  setControl(arena, [...drafts.token.parts, ...drafts.tile.parts], threads);
   return program;
 }
 
@@ -136,13 +144,12 @@ function writePass(arena: Arena, spec: ModelSpec, { parts, scratch }: PlannedPas
 }
 
 /** Embedding, blocks, final norm, head. */
-function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, mode: ProgramMode): Part[] {
-  const emitter = new Emitter(mode);
+function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, emitter: Emitter): Part[] {
   const ops = new ProgramOps(model, emitter);
   const parts: Part[] = [];
   const finish = (output: Value): Value => {
     const fused = fuse(emitter.take(), output);
-    if (mode === "token") fuseInputs(fused.drafts, fused.kept);
+    if (emitter.mode === "token") fuseInputs(fused.drafts, fused.kept);
     const levels = schedule(fused.drafts);
     levels.forEach(dealShares);
     parts.push({ levels, output: fused.kept });

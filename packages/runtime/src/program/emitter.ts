@@ -10,15 +10,20 @@ import type { Draft, Operand, Value } from "./draft.js";
  */
 export type ProgramMode = "token" | "tile";
 
+/** Bits that group sums of sign products are rounded to. */
+export type SignBits = 8 | 12 | 16;
+
 export class Emitter {
   readonly mode: ProgramMode;
+  readonly signBits: SignBits;
   readonly #drafts: Draft[] = [];
   readonly #featuresOf = new Map<Value, number>();
   #nextId = 0;
   #rotation = 0;
 
-  constructor(mode: ProgramMode) {
+  constructor(mode: ProgramMode, signBits: SignBits) {
     this.mode = mode;
+    this.signBits = signBits;
   }
 
   /** The drafts emitted since the last call. */

@@ -1,5 +1,8 @@
 /** Factored linears as instructions: tables of the input, sign products over them. */
 import {
+  LUT12,
+  LUT16,
+  LUT8,
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
@@ -10,6 +13,7 @@ import {
   S_BIAS,
   S_COLS,
   S_IN_SCALE,
+  S_PRECISION,
   S_ROWS,
   S_SCALE,
   S_WEIGHTS,
@@ -51,6 +55,8 @@ export function emitFactored(emitter: Emitter, x: Value, linear: PlacedFactored,
   });
 }
 
+const PRECISIONS = { 8: LUT8, 12: LUT12, 16: LUT16 } as const;
+
 export interface SignTerm {
   /** Multiplied into x, or 0 for none. */
   readonly inScale: number;
@@ -79,6 +85,7 @@ function emitSigns(emitter: Emitter, x: Value, signs: PlacedSigns, y: Value, ter
     [S_SCALE]: term.outScale,
     [S_BIAS]: term.bias,
     [S_ACCUMULATE]: term.accumulate ? 1 : 0,
+    [S_PRECISION]: PRECISIONS[emitter.signBits],
   };
   const sum = term.accumulate ? [y] : [];
   if (emitter.mode === "token" && cols <= MAX_OWN_TABLES) {
@@ -97,6 +104,7 @@ function emitSigns(emitter: Emitter, x: Value, signs: PlacedSigns, y: Value, ter
     [T_COLS]: cols,
     [T_SCALE]: term.inScale,
     [T_ROTATE]: emitter.nextRotation(),
+    [S_PRECISION]: PRECISIONS[emitter.signBits],
   });
   const source = { [W_SRC]: tables, [W_SRC_STRIDE]: tables.rowBytes };
   emitter.emit(OP_SIGN_PRODUCT, [tables, ...sum], [y], { ...product, ...source }, term.accumulate);
