@@ -1,0 +1,174 @@
+// The tables of docs/performance.md from bench/results/speed.json:  node bench/tables.mjs
+// Only what stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the prose around it is written by hand.
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { format, resolveConfig } from "prettier";
+
+const results = join(import.meta.dirname, "results", "speed.json");
+const page = join(import.meta.dirname, "..", "docs", "performance.md");
+
+export async function writeTables() {
+  const { parts } = JSON.parse(readFileSync(results, "utf8"));
+  const text = readFileSync(page, "utf8").replace(
+    /(<!-- generated: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g,
+    (_, head, name, end) => `${head}\n${(tables[name] ?? unknown(name))(parts)}\n\n${end}`,
+  );
+  writeFileSync(page, await format(text, { ...(await resolveConfig(page)), filepath: page }));
+}
+
+/** Every table under its name, for a terminal. */
+export function allTables(parts) {
+  return Object.entries(tables)
+    .map(([name, make]) => [name, make(parts)])
+    .filter(([, text]) => text !== none())
+    .map(([name, text]) => `${name}\n\n${text}\n`)
+    .join("\n");
+}
+
+const tables = {
+  machine: ({ ...parts }) => {
+    const { machine } = Object.values(parts).find(({ result }) => result.machine)?.result ?? {};
+    if (machine === undefined) return "Not measured yet.";
+    const { cpu, cores, memoryBytes, node, platform } = machine;
+    const commits = [
+      ...new Set(Object.values(parts).map(({ commit, clean }) => `${commit}${clean ? "" : " and changes"}`)),
+    ];
+    return `${cpu}, ${cores} cores, ${(memoryBytes / 2 ** 30).toFixed(0)} GiB, ${platform}, Node ${node}; commit ${commits.join(", ")}.`;
+  },
+  smollm2: ({ real, ...parts }) =>
+    [contest(real), contest(parts["smollm2-135m"])].filter(Boolean).join("\n\n") || none(),
+  embeddings: (parts) => contest(parts.embeddings) ?? none(),
+  "llama-1b": (parts) => contest(parts["llama-1b"]) ?? none(),
+  "llama-7b": (parts) => {
+    const rows = Object.entries(parts)
+      .filter(([id]) => id.startsWith("llama-7b-"))
+      .flatMap(([, { result }]) => result.rows.map((row) => ({ row, result })));
+    if (rows.length === 0) return none();
+    const lengths = Object.keys(rows[0].row.decode);
+    const prompts = Object.keys(rows[0].row.prefill);
+    return table(
+      [
+        "model",
+        "threads",
+        ...lengths.map((n) => `decode @${n}`),
+        ...prompts.map((n) => `prefill ${n}`),
+        "load ms",
+        "file MB",
+        "RSS MB",
+        "peak MB",
+      ],
+      rows.map(({ row }) => [
+        row.file,
+        threadsOf(row),
+        ...lengths.map((n) => figure(row.decode[n])),
+        ...prompts.map((n) => figure(row.prefill[n])),
+        row.loadMs.toFixed(0),
+        ...[row.fileBytes, row.rssBytes, row.peakRssBytes].map(megabytes),
+      ]),
+    );
+  },
+  kernels: ({ kernels }) => {
+    if (kernels === undefined) return none();
+    const { bounds, rows } = kernels.result.kernels;
+    const percent = (share) => (share === undefined ? "" : `${Math.round(100 * share)} %`);
+    return table(
+      ["kernel", "threads", "Gmac/s", "weights GB/s", "of arithmetic", "of loads"],
+      [
+        ...bounds.flatMap(({ threads, arithmetic, loads }) => [
+          ["bound: vector arithmetic alone", threads, best(arithmetic), "", "", ""],
+          ["bound: with its loads, all near", threads, best(loads), "", "", ""],
+        ]),
+        ...rows.map((row) => [
+          row.name,
+          row.threads,
+          best(row.gmacs),
+          best(row.gigabytes),
+          percent(row.shareOfArithmetic),
+          percent(row.shareOfLoads),
+        ]),
+      ],
+    );
+  },
+  linear: ({ linear }) => {
+    if (linear === undefined) return none();
+    const { measured, ratios } = linear.result;
+    const names = [...new Set(ratios.map(({ name }) => name))];
+    const counts = [...new Set(ratios.map(({ threads }) => threads))];
+    const rivals = [...new Set(ratios.map(({ against }) => against))];
+    const find = (list, wanted) =>
+      list.find((row) => Object.entries(wanted).every(([key, value]) => row[key] === value));
+    return [
+      table(
+        ["", ...counts.flatMap((threads) => rivals.map((rival) => `over ${rival}, ${plural(threads)}`))],
+        names.map((name) => [
+          name,
+          ...counts.flatMap((threads) =>
+            rivals.map((against) => figure(find(ratios, { name, against, threads }).times)),
+          ),
+        ]),
+      ),
+      table(
+        ["", "weights MB", ...counts.map((threads) => `ms, ${plural(threads)}`)],
+        [...names, ...rivals].map((name) => [
+          name,
+          (find(measured, { name }).weightBytes / 1e6).toFixed(1),
+          ...counts.map((threads) => figure(find(measured, { name, threads }).milliseconds)),
+        ]),
+      ),
+    ].join("\n\n");
+  },
+};
+
+/** Ratios first, then what they are made of. */
+function contest(part) {
+  if (part === undefined) return undefined;
+  const { rows, ratios } = part.result;
+  const lengths = Object.keys(rows[0].decode);
+  const prompts = Object.keys(rows[0].prefill);
+  const columns = [...lengths.map((n) => `decode @${n}`), ...prompts.map((n) => `prefill ${n}`)];
+  const figures = (row) => [
+    ...lengths.map((n) => figure(row.decode[n])),
+    ...prompts.map((n) => figure(row.prefill[n])),
+  ];
+  const absolute = table(
+    ["file", "engine", "threads", ...columns, "load ms", "file MB", "RSS MB"],
+    rows.map((row) => [
+      row.file,
+      row.engine,
+      threadsOf(row),
+      ...figures(row),
+      row.loadMs.toFixed(0),
+      megabytes(row.fileBytes),
+      megabytes(row.rssBytes),
+    ]),
+  );
+  if (ratios.length === 0) return absolute;
+  const times = table(
+    [`${rows[0].file} is so many times as fast as`, "threads", ...columns],
+    ratios.map((ratio) => [ratio.against, ratio.threads, ...figures(ratio)]),
+  );
+  return `${times}\n\n${absolute}`;
+}
+
+const table = (head, body) =>
+  [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+const threadsOf = ({ threads, auto }) => (auto ? `auto (${threads})` : threads);
+const plural = (threads) => (threads === 1 ? "1 thread" : `${threads} threads`);
+const megabytes = (bytes) => (bytes / 1e6).toFixed(0);
+const figure = ({ median, min, max }) => `${digits(median)} (${digits(min)}-${digits(max)})`;
+const best = (pair) => `${digits(pair.median)} (${digits(pair.best)})`;
+const none = () => "Not measured yet.";
+
+/** Three significant digits without an exponent. */
+function digits(value) {
+  const whole = value === 0 ? 1 : Math.floor(Math.log10(Math.abs(value))) + 1;
+  return value.toFixed(Math.max(0, Math.min(4, 3 - whole)));
+}
+
+function unknown(name) {
+  throw new Error(`docs/performance.md asks for the table ${name}, which bench/tables.mjs does not make.`);
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
+  await writeTables();
