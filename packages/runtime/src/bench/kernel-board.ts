@@ -8,7 +8,7 @@ import type { Capabilities, Executor } from "../executors/types.js";
 import { allocateScratch } from "../program/allocate.js";
 import { setControl, writeProgram, type Segment } from "../program/build.js";
 import type { Value } from "../program/draft.js";
-import { Emitter } from "../program/emitter.js";
+import { Emitter, type SignBits } from "../program/emitter.js";
 import { emitDense } from "../program/lowering/dense.js";
 import { emitFactored } from "../program/lowering/factored.js";
 import { schedule, type Level } from "../program/schedule.js";
@@ -25,6 +25,8 @@ export type Product =
       readonly rank: number;
       readonly cols: number;
       readonly tokens: number;
+      /** @default 12 */
+      readonly signBits?: SignBits;
     }
   | {
       readonly kind: "dense";
@@ -44,6 +46,10 @@ export function macsOf(product: Product): number {
 export function weightBytesOf(product: Product): number {
   const macs = macsOf({ ...product, tokens: 1 });
   return product.kind === "factored" ? macs / 8 : (macs * BITS_OF_DTYPE[product.dtype]) / 8;
+}
+
+export function signBitsOf(product: Product): SignBits {
+  return (product.kind === "factored" ? product.signBits : undefined) ?? 12;
 }
 
 interface Placed {
@@ -80,7 +86,7 @@ export class KernelBoard {
   add(product: Product): number {
     const arena = this.#arena;
     const { rows, cols, tokens } = product;
-    const emitter = new Emitter(tokens === 1 ? "token" : "tile");
+    const emitter = new Emitter(tokens === 1 ? "token" : "tile", signBitsOf(product));
     const inputs = pad(cols, ROW_PAD);
     const x: Value = { ...emitter.rows(cols), address: placeInput(arena, inputs, cols, tokens) };
     const y = emitter.rows(rows);

@@ -1,5 +1,5 @@
 /** The table of kernels: what each reaches, and for the sign kernels the share of the processor's ceiling, all in one run. */
-import { KernelBoard, macsOf, weightBytesOf, type Product } from "./kernel-board.js";
+import { KernelBoard, macsOf, signBitsOf, weightBytesOf, type Product } from "./kernel-board.js";
 import { VectorBound } from "./vector-bound.js";
 
 export interface KernelFigure {
@@ -44,7 +44,12 @@ export interface KernelOptions {
 /** The optimising compiler takes over after some calls. */
 const WARM_UP_RUNS = 6;
 
-const signs = (rows: number, rank: number, cols: number, tokens = 1): Product => ({
+const signs = (
+  rows: number,
+  rank: number,
+  cols: number,
+  tokens = 1,
+): Extract<Product, { kind: "factored" }> => ({
   kind: "factored",
   rows,
   rank,
@@ -59,10 +64,12 @@ const dense = (dtype: "f32" | "f16" | "i8" | "i4", rows: number, cols: number, t
   tokens,
 });
 
-/** Ranks are those of 0.55 bits per weight where the shape is a real linear's. */
+/** Bits are those of the sums of inputs in the tables. Ranks are those of 0.55 bits per weight where the shape is a real linear's. */
 export const KERNEL_SHAPES: readonly Product[] = [
   signs(4096, 4096, 4096),
   signs(4096, 1024, 4096),
+  { ...signs(4096, 1024, 4096), signBits: 8 },
+  { ...signs(4096, 1024, 4096), signBits: 16 },
   signs(576, 144, 576),
   signs(1536, 220, 576),
   signs(8192, 888, 2048),
@@ -152,9 +159,10 @@ function rowOf(product: Product, threads: number, samples: readonly Sample[]): K
 
 function nameOf(product: Product): string {
   const { rows, cols, tokens } = product;
+  const bits = signBitsOf(product);
   const shape =
     product.kind === "factored"
-      ? `signs ${rows} x ${product.rank} x ${cols}`
+      ? `${bits === 12 ? "signs" : `signs (${bits} bits)`} ${rows} x ${product.rank} x ${cols}`
       : `${product.dtype} ${rows} x ${cols}`;
   return tokens === 1 ? shape : `${shape}, ${tokens} tokens`;
 }
