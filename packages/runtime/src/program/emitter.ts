@@ -21,7 +21,7 @@ export class Emitter {
   #nextId = 0;
   #rotation = 0;
 
-  constructor(mode: ProgramMode, signBits: SignBits) {
+  constructor(mode: ProgramMode, signBits: SignBits = 12) {
     this.mode = mode;
     this.signBits = signBits;
   }
