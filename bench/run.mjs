@@ -68,7 +68,8 @@ const parts = [
   ...contests.filter(({ long }) => !(long && quick)).map((part) => [part.id, () => contest(part)]),
   ...(values.packed && values.gguf ? [["real", real]] : []),
   ["kernels", () => subbit(["bench", "--kernels", "--threads", "1,2", "--rounds", quick ? "3" : "9"])],
-  ["linear", () => tool("linear.mjs", ["--rounds", quick ? "3" : "9"])],
+  ["linear", () => tool(["linear.mjs", "--rounds", quick ? "3" : "9"])],
+  ["cycles", () => tool(["cycles.mjs", "--cycles", quick ? "40" : "200"], ["--expose-gc"])],
 ];
 
 const scratch = values.models === undefined ? mkdtempSync(join(tmpdir(), "subbit-bench-")) : undefined;
@@ -148,9 +149,9 @@ async function subbit(args) {
   return JSON.parse(await node([join(root, "packages/cli/bin/subbit.js"), ...args, "--json"]));
 }
 
-async function tool(name, args) {
+async function tool([name, ...args], flags = []) {
   const out = join(models, "result.json");
-  await node([join(import.meta.dirname, name), ...args, "--json", out]);
+  await node([...flags, join(import.meta.dirname, name), ...args, "--json", out]);
   const result = JSON.parse(readFileSync(out, "utf8"));
   rmSync(out);
   return result;
@@ -165,7 +166,15 @@ function node(args) {
     child.on("error", fail);
     child.on("close", (status) => {
       if (status === 0) done(output);
-      else fail(new Error(`${basename(args[0])} ${args.slice(1, 3).join(" ")} ended with ${status}.`));
+      else
+        fail(
+          new Error(
+            `node ${args
+              .slice(0, 3)
+              .map((arg) => basename(arg))
+              .join(" ")} ended with ${status}.`,
+          ),
+        );
     });
   });
 }

@@ -44,6 +44,8 @@ const tables = {
     const rows = Object.entries(parts)
       .filter(([id]) => id.startsWith("llama-7b-"))
       .flatMap(([, { result }]) => result.rows.map((row) => ({ row, result })));
+    /** File and a 16-bit KV cache and 15 percent more, and Node itself. */
+    const limit = ({ row, result }) => 1.15 * (row.fileBytes + result.cacheBytes16) + 60e6;
     if (rows.length === 0) return none();
     const lengths = Object.keys(rows[0].row.decode);
     const prompts = Object.keys(rows[0].row.prefill);
@@ -55,16 +57,17 @@ const tables = {
         ...prompts.map((n) => `prefill ${n}`),
         "load ms",
         "file MB",
+        "(file + KV) x 1.15 + 60 MB",
         "RSS MB",
         "peak MB",
       ],
-      rows.map(({ row }) => [
+      rows.map(({ row, result }) => [
         row.file,
         threadsOf(row),
         ...lengths.map((n) => figure(row.decode[n])),
         ...prompts.map((n) => figure(row.prefill[n])),
         row.loadMs.toFixed(0),
-        ...[row.fileBytes, row.rssBytes, row.peakRssBytes].map(megabytes),
+        ...[row.fileBytes, limit({ row, result }), row.rssBytes, row.peakRssBytes].map(megabytes),
       ]),
     );
   },
@@ -89,6 +92,21 @@ const tables = {
         ]),
       ],
     );
+  },
+  cycles: ({ cycles }) => {
+    if (cycles === undefined) return none();
+    const { cycles: count, beginBytes, endBytes, growthBytes } = cycles.result;
+    const exact = (bytes) => (bytes / 1e6).toFixed(1);
+    return `${count} cycles of load, generate and dispose in one process: RSS ${exact(beginBytes)} MB after the first quarter, ${exact(endBytes)} MB at the end, growth ${exact(growthBytes)} MB.`;
+  },
+  idle: (parts) => {
+    const rows = Object.values(parts).flatMap(({ result }) => result.rows ?? []);
+    const ours = rows.filter(
+      ({ engine, idleCpuPercent }) => engine === "subbit" && idleCpuPercent !== undefined,
+    );
+    if (ours.length === 0) return none();
+    const most = Math.max(...ours.map(({ idleCpuPercent }) => idleCpuPercent));
+    return `Processor time of a loaded model that nothing is asked of, one second after its last answer, over ${ours.length} processes: at most ${most.toFixed(1)} % of one core.`;
   },
   linear: ({ linear }) => {
     if (linear === undefined) return none();

@@ -13,6 +13,8 @@ const PACKED = "stories-11m-0.8bpw";
 const short = [
   "--warm-up",
   "0",
+  "--idle",
+  "0",
   "--rounds",
   "1",
   "--prefill",
@@ -42,6 +44,7 @@ interface BenchJson {
     loadMs: number;
     startMs: number;
     tokenizerMs?: number;
+    idleCpuPercent?: number;
     rssBytes: number;
     peakRssBytes: number;
     prefill: Record<string, Spread>;
@@ -60,6 +63,8 @@ describe("bench", () => {
       ...short,
       "--rounds",
       "2",
+      "--idle",
+      "50",
       "--threads",
       "2,1",
       "--out",
@@ -80,6 +85,7 @@ describe("bench", () => {
       }
       expect(row.startMs).toBeGreaterThan(row.loadMs);
       expect(row.loadMs).toBeGreaterThan(0);
+      expect(row.idleCpuPercent).toBeGreaterThanOrEqual(0);
       expect(row.tokenizerMs).toBeGreaterThan(0);
       // A process of its own: Node and the model, not the whole command.
       expect(row.rssBytes).toBeGreaterThan(20e6);

@@ -54,6 +54,13 @@ export class BenchChild {
     return answer.ms;
   }
 
+  /** Share of one core that the process takes for `ms` in which nothing is asked of it. */
+  async idleShare(ms: number): Promise<number> {
+    const answer = await this.#ask({ kind: "rest", ms });
+    if (answer.kind !== "rest") throw this.#confused(answer);
+    return answer.idle.cpuMs / answer.idle.wallMs;
+  }
+
   /** Ends the process at once: it holds nothing that is worth more than its figures. */
   end(): Promise<void> {
     if (this.#ended) return Promise.resolve();

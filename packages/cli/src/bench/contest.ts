@@ -27,6 +27,8 @@ export interface Contest {
   /** Descending. */
   readonly contexts: readonly number[];
   readonly contextTokens: number;
+  /** Keys and values of the context at 16 bits each. */
+  readonly cacheBytes16: number;
   readonly vocabSize: number;
   readonly library: string | undefined;
   readonly warmFiles: readonly string[];
@@ -80,7 +82,16 @@ export async function prepareContest(options: ContestOptions): Promise<Contest> 
     }
   }
   const warmFiles = [main, ...others.map(({ path }) => path)].flatMap(weightFiles);
-  return { contestants, prefill, contexts, contextTokens, vocabSize: spec.vocabSize, library, warmFiles };
+  return {
+    contestants,
+    prefill,
+    contexts,
+    contextTokens,
+    cacheBytes16: cacheBytes / 2,
+    vocabSize: spec.vocabSize,
+    library,
+    warmFiles,
+  };
 }
 
 async function withModel<R>(path: string, body: (model: Model) => R): Promise<R> {

@@ -29,6 +29,8 @@ export interface MeasureOptions {
   readonly contexts: readonly number[];
   readonly decodeTokens: number;
   readonly warmUpMs: number;
+  /** How long each process is watched at rest; 0: not at all. */
+  readonly idleMs: number;
   readonly rounds: number;
   readonly vocabSize: number;
   readonly contextTokens: number;
@@ -62,6 +64,8 @@ export interface Row {
   /** By tokens in the context. */
   readonly decode: Readonly<Record<string, Spread>>;
   readonly load: Spread;
+  /** Processor time that the process takes while it waits, in percent of one core; absent without idleMs. */
+  readonly idleCpuPercent?: number;
   readonly about: string;
 }
 
@@ -74,10 +78,11 @@ interface Measured {
   readonly opened: OpenedChild[];
   readonly rounds: Round[];
   tokenizerMs: number | undefined;
+  idleShare: number | undefined;
 }
 
 export async function measure(contestants: readonly Contestant[], options: MeasureOptions): Promise<Row[]> {
-  const { prefill, contexts, decodeTokens, warmUpMs, rounds, signal, onProgress } = options;
+  const { prefill, contexts, decodeTokens, warmUpMs, idleMs, rounds, signal, onProgress } = options;
   const keepOpen = checkMemory(contestants);
   for (const file of options.warmFiles) await readThrough(file, signal);
   const records: Measured[] = contestants.map((contestant) => ({
@@ -85,6 +90,7 @@ export async function measure(contestants: readonly Contestant[], options: Measu
     opened: [],
     rounds: [],
     tokenizerMs: undefined,
+    idleShare: undefined,
   }));
   const children = new Map<Measured, BenchChild>();
   const endAll = (): void => children.forEach((child) => void child.end());
@@ -101,6 +107,7 @@ export async function measure(contestants: readonly Contestant[], options: Measu
         const child = children.get(record) ?? (await openChild(record, children, options));
         record.rounds.push(await child.round({ prefill, contexts, decodeTokens, warmUpMs }));
         const last = round === rounds - 1;
+        if (last && idleMs > 0) record.idleShare = await child.idleShare(idleMs);
         if (last) record.tokenizerMs = await child.tokenizerMs();
         if (last || !keepOpen) {
           await child.end();
@@ -158,7 +165,10 @@ async function readThrough(path: string, signal: AbortSignal): Promise<void> {
   }
 }
 
-function rowOf({ contestant, opened, rounds, tokenizerMs }: Measured, options: MeasureOptions): Row {
+function rowOf(
+  { contestant, opened, rounds, tokenizerMs, idleShare }: Measured,
+  options: MeasureOptions,
+): Row {
   const spreads = (lengths: readonly number[], part: "prefill" | "decode"): Record<string, Spread> =>
     Object.fromEntries(
       [...lengths]
@@ -185,6 +195,7 @@ function rowOf({ contestant, opened, rounds, tokenizerMs }: Measured, options: M
     prefill,
     decode,
     load,
+    ...(idleShare !== undefined && { idleCpuPercent: 100 * idleShare }),
     about: opened[0].about,
   };
 }

@@ -28,7 +28,8 @@ export interface RoundOrder {
 export type Order =
   | ({ readonly kind: "open" } & OpenOrder)
   | ({ readonly kind: "round" } & RoundOrder)
-  | { readonly kind: "tokenizer" };
+  | { readonly kind: "tokenizer" }
+  | { readonly kind: "rest"; readonly ms: number };
 
 export interface Opened {
   readonly loadMs: number;
@@ -43,6 +44,12 @@ export interface Memory {
   readonly peakRssBytes: number;
 }
 
+/** Processor time while nothing is asked of the model. */
+export interface Idle {
+  readonly cpuMs: number;
+  readonly wallMs: number;
+}
+
 export interface Round extends Memory {
   /** Tokens a second by prompt length. */
   readonly prefill: Readonly<Record<number, number>>;
@@ -55,6 +62,7 @@ export type Answer =
   | { readonly kind: "round"; readonly round: Round }
   /** Absent where the model has no tokenizer files or the engine reads them with the model. */
   | { readonly kind: "tokenizer"; readonly ms?: number | undefined }
+  | { readonly kind: "rest"; readonly idle: Idle }
   | { readonly kind: "error"; readonly code: SubbitErrorCode; readonly message: string };
 
 /** Deterministic ids below `vocabSize`, no two neighbours alike; the first few, often special, are left out. */

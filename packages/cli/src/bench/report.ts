@@ -42,6 +42,7 @@ export function renderRows(rows: readonly Row[]): string {
       right("file"),
       right("RSS"),
       right("peak"),
+      right("idle CPU"),
     ],
     rows.map((row) => [
       row.file,
@@ -53,6 +54,7 @@ export function renderRows(rows: readonly Row[]): string {
       formatBytes(row.fileBytes),
       formatBytes(row.rssBytes),
       formatBytes(row.peakRssBytes),
+      row.idleCpuPercent === undefined ? "" : `${row.idleCpuPercent.toFixed(1)} %`,
     ]),
   );
 }

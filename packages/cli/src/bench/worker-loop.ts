@@ -1,9 +1,11 @@
 /** The process that holds one model: takes orders, measures, answers. Between orders it is idle. */
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SubbitError } from "@subbit/core";
 import {
   benchIds,
   type Answer,
+  type Idle,
   type Memory,
   type Opened,
   type OpenOrder,
@@ -30,6 +32,9 @@ export interface Engine {
 /** One turn of the warm-up: compilers replace code after some calls. */
 const WARM_UP = { prompt: 64, tokens: 16 };
 
+/** How long after an answer a process may still tidy up. */
+const SETTLE_MS = 100;
+
 export function serve(open: (order: OpenOrder) => Promise<Engine>): void {
   let engine: Engine | undefined;
   let vocabSize = 0;
@@ -44,6 +49,7 @@ export function serve(open: (order: OpenOrder) => Promise<Engine>): void {
       return { kind: "opened", opened: engine.opened };
     }
     if (order.kind === "tokenizer") return { kind: "tokenizer", ms: await current().tokenizerMs() };
+    if (order.kind === "rest") return { kind: "rest", idle: await rest(order.ms) };
     return { kind: "round", round: await measure(current(), order, vocabSize) };
   };
   process.on("message", (order: Order) => {
@@ -55,6 +61,16 @@ export function serve(open: (order: OpenOrder) => Promise<Engine>): void {
   // The bench ends its children; a Ctrl-C, which a terminal sends to all of them, is for the bench to answer.
   process.on("SIGINT", () => undefined);
   process.on("disconnect", () => process.exit(0));
+}
+
+/** What the process takes while nobody asks anything of it. */
+async function rest(ms: number): Promise<Idle> {
+  // Threads that still look for work for a moment belong to the answer.
+  await sleep(SETTLE_MS);
+  const [begin, cpu] = [performance.now(), process.cpuUsage()];
+  await sleep(ms);
+  const { user, system } = process.cpuUsage(cpu);
+  return { cpuMs: (user + system) / 1000, wallMs: performance.now() - begin };
 }
 
 let warm = false;

@@ -27,6 +27,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly decodeTokens: number;
   readonly rounds: number;
   readonly warmUp: number;
+  readonly idle: number;
   readonly kernels?: boolean;
   readonly out?: string;
   readonly shape?: string;
@@ -70,6 +71,12 @@ export function addBench(program: Command): void {
       32,
     )
     .option("--rounds <n>", "rounds through all processes", integer({ min: 1, max: 1000 }), 5)
+    .option(
+      "--idle <ms>",
+      "how long each process is watched at rest; 0: not at all",
+      integer({ min: 0, max: 600_000 }),
+      1000,
+    )
     .option(
       "--warm-up <ms>",
       "how long a process runs before its first figure",
@@ -191,6 +198,7 @@ async function run(context: Context, options: BenchOptions, contest: Contest): P
     decodeTokens: options.decodeTokens,
     rounds: options.rounds,
     warmUpMs: options.warmUp,
+    idleMs: options.idle,
     signal: context.signal,
     onProgress: context.onProgress,
   });
@@ -201,6 +209,7 @@ async function run(context: Context, options: BenchOptions, contest: Contest): P
     rounds: options.rounds,
     decodeTokens: options.decodeTokens,
     contextTokens: contest.contextTokens,
+    cacheBytes16: contest.cacheBytes16,
     machine: machine(),
   };
   const tables = [...(ratios.length > 0 ? [renderRatios(ratios)] : []), renderRows(rows)];
