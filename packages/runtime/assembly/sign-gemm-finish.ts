@@ -35,7 +35,7 @@ export function finishRows(pc: usize, sums: usize, token: i32, count: i32, tile:
   const dst = word(pc, W_DST), stride = word(pc, W_DST_STRIDE) << 2, origin = <usize>token * stride;
   for (let row = tile * SIGN_ROW_TILE; row < tileEnd * SIGN_ROW_TILE; row += 4) {
     const offset = <usize>row << 2, scales = v128.load(scale + offset);
-    const biases = bias == 0 ? 0 : bias + offset;
+    const biases: usize = bias == 0 ? 0 : bias + offset;
     // Rows 0, 4, 8, 12 of a tile are its bytes 0, 8, 1, 9.
     const within = row & 15, byte = within < 8 ? within << 1 : ((within - 8) << 1) + 1;
     let s = sums + (<usize>(((row >> 4) - tile) * SIGN_ROW_TILE + byte) * (GEMM_LANES * 4));
@@ -43,7 +43,7 @@ export function finishRows(pc: usize, sums: usize, token: i32, count: i32, tile:
       const r0 = v128.load(s), r1 = v128.load(s, 128), r2 = v128.load(s, 256), r3 = v128.load(s, 384);
       const a = zipLow32(r0, r1), b = zipLow32(r2, r3), c = zipHigh32(r0, r1), d = zipHigh32(r2, r3);
       const at = origin + <usize>lane * stride + offset;
-      let to = dst + at, add = residual == 0 ? 0 : residual + at;
+      let to = dst + at, add: usize = residual == 0 ? 0 : residual + at;
       finish(v128.shuffle<i64>(a, b, 0, 2), scales, biases, add, accumulate, to);
       if (lane + 1 < count) {
         to += stride;

@@ -23,7 +23,7 @@ function flush(a: v128, b: v128, s0: v128, s1: v128, s2: v128, s3: v128, out: us
 }
 
 /**
- * Few rows: two lookups a byte among the 16 entries of its groups, for all chunks of a block.
+ * Few rows, two at a time: two lookups a byte among the 16 entries of its groups, for all chunks of a block.
  *
  * @param w packed signs of the block in the first row tile
  * @param entries [group][code][lane], 16 bits
@@ -38,43 +38,30 @@ export function nibbleRows(
   steps: usize,
   out: usize,
 ): void {
-  const s0 = v128.load(steps), s1 = v128.load(steps, 16), s2 = v128.load(steps, 32), s3 = v128.load(steps, 48);
   for (let tile = 0; tile < tiles; tile++) {
-    for (let lane: usize = 0; lane < 16; lane++) {
-      let a = i64x2.splat(0), b = a;
+    for (let lane: usize = 0; lane < 16; lane += 2) {
+      let a = i64x2.splat(0), b = a, c = a, d = a;
       let at = w + lane, table = entries;
-      for (let end = at + (<usize>chunks << 6); at < end; at += 64) {
-        let code = <usize>load<u8>(at);
-        let p = table + ((code & 15) << 5), q = table + ((code >> 4) << 5);
+      for (let end = at + (<usize>chunks << 6); at < end; at += 16) {
+        const code = <usize>load<u8>(at), next = <usize>load<u8>(at, 1);
+        let p = table + ((code & 15) << 5), q = table + ((next & 15) << 5);
         a = i16x8.add(a, v128.load(p));
         b = i16x8.add(b, v128.load(p, 16));
-        a = i16x8.add(a, v128.load(q, 512));
-        b = i16x8.add(b, v128.load(q, 528));
-        code = <usize>load<u8>(at, 16);
-        p = table + ((code & 15) << 5);
-        q = table + ((code >> 4) << 5);
-        a = i16x8.add(a, v128.load(p, 1024));
-        b = i16x8.add(b, v128.load(p, 1040));
-        a = i16x8.add(a, v128.load(q, 1536));
-        b = i16x8.add(b, v128.load(q, 1552));
-        code = <usize>load<u8>(at, 32);
-        p = table + ((code & 15) << 5);
-        q = table + ((code >> 4) << 5);
-        a = i16x8.add(a, v128.load(p, 2048));
-        b = i16x8.add(b, v128.load(p, 2064));
-        a = i16x8.add(a, v128.load(q, 2560));
-        b = i16x8.add(b, v128.load(q, 2576));
-        code = <usize>load<u8>(at, 48);
-        p = table + ((code & 15) << 5);
-        q = table + ((code >> 4) << 5);
-        a = i16x8.add(a, v128.load(p, 3072));
-        b = i16x8.add(b, v128.load(p, 3088));
-        a = i16x8.add(a, v128.load(q, 3584));
-        b = i16x8.add(b, v128.load(q, 3600));
-        table += 4096;
+        c = i16x8.add(c, v128.load(q));
+        d = i16x8.add(d, v128.load(q, 16));
+        p = table + ((code >> 4) << 5);
+        q = table + ((next >> 4) << 5);
+        a = i16x8.add(a, v128.load(p, 512));
+        b = i16x8.add(b, v128.load(p, 528));
+        c = i16x8.add(c, v128.load(q, 512));
+        d = i16x8.add(d, v128.load(q, 528));
+        table += 1024;
       }
+      // Loaded here, the steps leave their registers to the loop above.
+      const s0 = v128.load(steps), s1 = v128.load(steps, 16), s2 = v128.load(steps, 32), s3 = v128.load(steps, 48);
       flush(a, b, s0, s1, s2, s3, out);
-      out += 64;
+      flush(c, d, s0, s1, s2, s3, out + 64);
+      out += 128;
     }
     w += tileBytes;
   }

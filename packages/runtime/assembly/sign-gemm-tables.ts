@@ -88,24 +88,26 @@ function storePair(first: v128, second: v128, to: usize): void {
 
 // @ts-ignore: decorator
 @inline
-function storeEntry(code: usize, value: v128, factor: v128, to: usize): void {
-  const entry = i16x8.q15mulr_sat_s(value, factor);
+function storeEntry(code: usize, value: v128, factor: v128, zero: v128, to: usize): void {
+  // Both builds give the same: no operand is -32768.
+  const entry = ASC_FEATURE_RELAXED_SIMD ? i16x8.relaxed_q15mulr_s(value, factor) : i16x8.q15mulr_sat_s(value, factor);
   v128.store(to + code * 32, entry);
-  v128.store(to + (code + 8) * 32, i16x8.neg(entry));
+  v128.store(to + (code + 8) * 32, i16x8.sub(zero, entry));
 }
 
 /** The 16 sums of the group whose first input is at `q`, eight inputs (256 bytes) between its inputs. */
 function groupEntries(q: usize, factor: v128, to: usize): void {
   const q0 = v128.load(q), q1 = v128.load(q, 256), q2 = v128.load(q, 512), q3 = v128.load(q, 768);
+  const zero = i64x2.splat(0);
   const a = i16x8.add(q0, q1), d = i16x8.sub(q0, q1), u = i16x8.add(q3, q2), v = i16x8.sub(q3, q2);
-  storeEntry(0, i16x8.add(u, a), factor, to);
-  storeEntry(1, i16x8.sub(u, d), factor, to);
-  storeEntry(2, i16x8.add(u, d), factor, to);
-  storeEntry(3, i16x8.sub(u, a), factor, to);
-  storeEntry(4, i16x8.add(v, a), factor, to);
-  storeEntry(5, i16x8.sub(v, d), factor, to);
-  storeEntry(6, i16x8.add(v, d), factor, to);
-  storeEntry(7, i16x8.sub(v, a), factor, to);
+  storeEntry(0, i16x8.add(u, a), factor, zero, to);
+  storeEntry(1, i16x8.sub(u, d), factor, zero, to);
+  storeEntry(2, i16x8.add(u, d), factor, zero, to);
+  storeEntry(3, i16x8.sub(u, a), factor, zero, to);
+  storeEntry(4, i16x8.add(v, a), factor, zero, to);
+  storeEntry(5, i16x8.sub(v, d), factor, zero, to);
+  storeEntry(6, i16x8.add(v, d), factor, zero, to);
+  storeEntry(7, i16x8.sub(v, a), factor, zero, to);
 }
 
 /**
@@ -132,7 +134,7 @@ export function blockEntries(
     store<f32>(steps + (<usize>lane << 2), 0);
     store<i16>(steps + FACTORS + (<usize>lane << 1), 0);
   }
-  const lanes = room + GEMM_LANES * ROW;
+  const lanes = room + <usize>GEMM_LANES * ROW;
   for (let half: usize = 0; half < 2; half++) {
     const factor = v128.load(steps + FACTORS + half * 16);
     for (let input: usize = 0; input < <usize>chunks * SIGN_CHUNK; input += 8) {
