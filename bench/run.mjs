@@ -31,6 +31,7 @@ const root = join(import.meta.dirname, "..");
 const results = join(import.meta.dirname, "results", quick ? "speed-quick.json" : "speed.json");
 const rounds = values.rounds ?? (quick ? "2" : "5");
 
+const HOW = ["--rounds", rounds, "--quiet-cores", "0.1"];
 const SMALL = quick ? ["--prefill", "128", "--context", "64"] : [];
 const LARGE = ["--prefill", "128", "--context", quick ? "64" : "64,256", "--decode-tokens", "16"];
 const packed = (shape, bpw, bits) => ({ name: `${shape}-${bpw}bpw-e${bits}`, shape, bpw, bits });
@@ -112,7 +113,7 @@ async function contest({ model, against, flags }) {
   const names = against.map(({ name }) => name);
   try {
     return await subbit([
-      ...["bench", model.name, ...flags, "--rounds", rounds],
+      ...["bench", model.name, ...flags, ...HOW],
       ...(names.length > 0 ? ["--against", ...names] : []),
     ]);
   } finally {
@@ -126,7 +127,7 @@ async function contest({ model, against, flags }) {
 
 /** The files go by their own names, wherever they lie. */
 async function real() {
-  const flags = [...SMALL, "--rounds", rounds, "--against", resolve(values.gguf)];
+  const flags = [...SMALL, ...HOW, "--against", resolve(values.gguf)];
   const result = await subbit(["bench", resolve(values.packed), ...flags]);
   for (const row of result.rows) row.file = basename(row.file);
   for (const ratio of result.ratios) ratio.against = basename(ratio.against);

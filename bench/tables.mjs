@@ -150,7 +150,7 @@ function contest(part) {
     ...prompts.map((n) => figure(row.prefill[n])),
   ];
   const absolute = table(
-    ["file", "engine", "threads", ...columns, "load ms", "file MB", "RSS MB"],
+    ["file", "engine", "threads", ...columns, "load ms", "file MB", "RSS MB", "others"],
     rows.map((row) => [
       row.file,
       row.engine,
@@ -159,6 +159,7 @@ function contest(part) {
       row.loadMs.toFixed(0),
       megabytes(row.fileBytes),
       megabytes(row.rssBytes),
+      row.othersCores === undefined ? "" : row.othersCores.median.toFixed(1),
     ]),
   );
   if (ratios.length === 0) return absolute;

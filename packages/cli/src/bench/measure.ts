@@ -29,6 +29,8 @@ export interface MeasureOptions {
   readonly contexts: readonly number[];
   readonly decodeTokens: number;
   readonly warmUpMs: number;
+  /** As in a round's order. */
+  readonly quietCores: number | undefined;
   /** How long each process is watched at rest; 0: not at all. */
   readonly idleMs: number;
   readonly rounds: number;
@@ -66,6 +68,8 @@ export interface Row {
   readonly load: Spread;
   /** Processor time that the process takes while it waits, in percent of one core; absent without idleMs. */
   readonly idleCpuPercent?: number;
+  /** Cores that other programs kept busy at the worst figure of each round; absent where the system does not tell. */
+  readonly othersCores?: Spread;
   readonly about: string;
 }
 
@@ -82,7 +86,8 @@ interface Measured {
 }
 
 export async function measure(contestants: readonly Contestant[], options: MeasureOptions): Promise<Row[]> {
-  const { prefill, contexts, decodeTokens, warmUpMs, idleMs, rounds, signal, onProgress } = options;
+  const { prefill, contexts, decodeTokens, warmUpMs, quietCores, idleMs, rounds, signal, onProgress } =
+    options;
   const keepOpen = checkMemory(contestants);
   for (const file of options.warmFiles) await readThrough(file, signal);
   const records: Measured[] = contestants.map((contestant) => ({
@@ -105,7 +110,7 @@ export async function measure(contestants: readonly Contestant[], options: Measu
         const record = records[(turn + round) % records.length];
         onProgress({ stage: "measure", done, total, unit: "steps", note: nameOf(record.contestant) });
         const child = children.get(record) ?? (await openChild(record, children, options));
-        record.rounds.push(await child.round({ prefill, contexts, decodeTokens, warmUpMs }));
+        record.rounds.push(await child.round({ prefill, contexts, decodeTokens, warmUpMs, quietCores }));
         const last = round === rounds - 1;
         if (last && idleMs > 0) record.idleShare = await child.idleShare(idleMs);
         if (last) record.tokenizerMs = await child.tokenizerMs();
@@ -178,6 +183,7 @@ function rowOf(
   const prefill = spreads(options.prefill, "prefill");
   const decode = spreads(options.contexts, "decode");
   const load = spreadOf(opened.map(({ loadMs }) => loadMs));
+  const others = rounds.flatMap(({ othersCores }) => (othersCores === undefined ? [] : [othersCores]));
   const memory = rounds.map(({ rssBytes }) => rssBytes);
   return {
     engine: contestant.engine,
@@ -196,6 +202,7 @@ function rowOf(
     decode,
     load,
     ...(idleShare !== undefined && { idleCpuPercent: 100 * idleShare }),
+    ...(others.length > 0 && { othersCores: spreadOf(others) }),
     about: opened[0].about,
   };
 }

@@ -23,6 +23,8 @@ export interface RoundOrder {
   readonly decodeTokens: number;
   /** How long to run before the first figure: compilers replace code on threads of their own. */
   readonly warmUpMs: number;
+  /** A figure is measured again while other programs keep more cores than this busy; undefined: never. */
+  readonly quietCores: number | undefined;
 }
 
 export type Order =
@@ -55,6 +57,8 @@ export interface Round extends Memory {
   readonly prefill: Readonly<Record<number, number>>;
   /** Tokens a second by context. */
   readonly decode: Readonly<Record<number, number>>;
+  /** Cores that other programs kept busy at the worst figure; absent where the system does not tell. */
+  readonly othersCores?: number;
 }
 
 export type Answer =

@@ -43,6 +43,7 @@ export function renderRows(rows: readonly Row[]): string {
       right("RSS"),
       right("peak"),
       right("idle CPU"),
+      right("others' cores"),
     ],
     rows.map((row) => [
       row.file,
@@ -55,6 +56,7 @@ export function renderRows(rows: readonly Row[]): string {
       formatBytes(row.rssBytes),
       formatBytes(row.peakRssBytes),
       row.idleCpuPercent === undefined ? "" : `${row.idleCpuPercent.toFixed(1)} %`,
+      row.othersCores === undefined ? "" : row.othersCores.median.toFixed(1),
     ]),
   );
 }

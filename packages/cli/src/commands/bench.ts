@@ -28,6 +28,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly rounds: number;
   readonly warmUp: number;
   readonly idle: number;
+  readonly quietCores?: number;
   readonly kernels?: boolean;
   readonly out?: string;
   readonly shape?: string;
@@ -82,6 +83,11 @@ export function addBench(program: Command): void {
       "how long a process runs before its first figure",
       integer({ min: 0, max: 600_000 }),
       1500,
+    )
+    .option(
+      "--quiet-cores <n>",
+      "measure a figure again (10 times at most) while other programs keep more cores than this busy; Linux",
+      number({ min: 0, max: 1024 }),
     )
     .option("--kernels", "the kernels by shape beside the processor's ceiling; a source may be left out")
     .option("--out <file>", "write the JSON object to this file too")
@@ -199,6 +205,7 @@ async function run(context: Context, options: BenchOptions, contest: Contest): P
     rounds: options.rounds,
     warmUpMs: options.warmUp,
     idleMs: options.idle,
+    quietCores: options.quietCores,
     signal: context.signal,
     onProgress: context.onProgress,
   });
