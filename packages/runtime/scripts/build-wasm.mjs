@@ -90,7 +90,7 @@ if (!current.includes(stamp)) {
     // Beside, then renamed: a build that reads it meanwhile, or a copy that is linked to it, keeps what it had.
     await writeFile(
       `${output}.new`,
-      `// Written by scripts/build-wasm.mjs from assembly/; do not edit.\n${stamp}\n\n${lines.join("\n")}`,
+      `// Written by scripts/build-wasm.mjs from assembly/; do not edit.\n${stamp}\n\n/** Tells one build of the kernels from another. */\nexport const kernelsHash = "${hash.slice(0, 16)}";\n\n${lines.join("\n")}`,
     );
     await rename(`${output}.new`, output);
   } finally {

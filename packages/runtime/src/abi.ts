@@ -47,8 +47,8 @@ export const MAX_TILE = 256;
 export const CTRL_BARRIER_COUNT = 1024;
 export const CTRL_BARRIER_GENERATION = 1088;
 export const CTRL_SLEEPERS = 1152;
-export const CTRL_COMMAND = 1216;
-export const CTRL_QUIT = 1280;
+/** Becomes 1 when a thread died: whoever waits for it gives up. */
+export const CTRL_FAILED = 1216;
 /** First instruction to run, byte address. */
 export const CTRL_PROGRAM_START = 1284;
 /** One past the last instruction, byte address. */
@@ -67,8 +67,19 @@ export const CTRL_SCRATCH_STRIDE = 1312;
 export const CTRL_NIBBLE_MASK = 1344;
 /** i32 ids of the tile. */
 export const CTRL_TOKEN_IDS = 2048;
+/** A cache line for every serving thread, which alone waits on it. */
+export const CTRL_MAILBOXES = 3072;
+export const MAILBOX_BYTES = 64;
+/** Most threads of a model. */
+export const MAX_THREADS = 64;
+/** In a mailbox, byte offsets: dispatches that its thread took part in, counted. */
+export const BOX_COMMAND = 0;
+/** 1 while the thread sleeps, or is about to. */
+export const BOX_ASLEEP = 4;
+/** 1: with the next command the thread ends. */
+export const BOX_QUIT = 8;
 /** First free byte. */
-export const CTRL_END = 3072;
+export const CTRL_END = 7168;
 
 // ---- instructions: words of 32 bits, word 0 is the opcode ----
 export const INSTRUCTION_WORDS = 24;

@@ -1,8 +1,17 @@
 /** From an open model (weights still in its checkpoint) to a running one (weights in WebAssembly memory). */
-import { SubbitError, type Model, type OnProgress, type Tokenizer } from "@subbit/core";
-import { CTRL_THREADS, KEY_BLOCK, MAX_TILE } from "./abi.js";
+import { SubbitError, throwIfAborted, type Model, type OnProgress, type Tokenizer } from "@subbit/core";
+import { CTRL_TOKENS, CTRL_TOKEN_IDS, KEY_BLOCK, MAX_TILE } from "./abi.js";
 import { planExecution, type RuntimeDevice } from "./executors/open.js";
-import { buildProgram } from "./program/build.js";
+import {
+  describeChoice,
+  measureThreads,
+  recallThreads,
+  rememberThreads,
+  threadChoiceKey,
+  type ThreadChoice,
+} from "./executors/thread-choice.js";
+import type { Executor, Team } from "./executors/types.js";
+import { buildProgram, type Program } from "./program/build.js";
 import type { SignBits } from "./program/emitter.js";
 import { RuntimeModel } from "./session/runtime-model.js";
 import { TileRunner } from "./session/tile-runner.js";
@@ -14,7 +23,7 @@ import { placeModel } from "./weights/place-model.js";
 export interface LoadOptions {
   /** @default "auto" */
   readonly device?: RuntimeDevice | undefined;
-  /** @default the logical processors, 4 at most */
+  /** @default as many as are measured to be best, 8 at most; remembered for models of the same shape */
   readonly threads?: number | undefined;
   /** Most tokens of one text. @default what the model was trained for, 2048 at most */
   readonly contextTokens?: number | undefined;
@@ -54,26 +63,64 @@ export async function loadModel(
 
   const arena = new Arena(plan.shared, bytes);
   const placed = await placeModel(arena, model, { capacity, signal, onProgress });
-  const { threads } = plan.capabilities;
+  const most = plan.capabilities.threads;
+  const key = threadChoiceKey(model, bytes, plan.capabilities.simd, most);
+  const known = plan.measure ? await recallThreads(key) : undefined;
+  const threads = known?.threads ?? most;
   const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads, signBits });
   const fill = placed.filler?.prepare(model.checkpoint);
-  new Uint32Array(arena.memory.buffer)[CTRL_THREADS >>> 2] = threads;
-  const executor = await plan.open(arena.memory);
+  const executor = await plan.open(arena.memory, threads);
   try {
     await fill?.(executor, { signal, onProgress });
+    const choice = known ?? (await tryOut(arena, program, executor, plan.measure, signal));
+    if (plan.measure && known === undefined && choice !== undefined) await rememberThreads(key, choice);
+    const why = choice && describeChoice(choice, known === undefined ? "just now" : "earlier");
+    const { capabilities } = plan;
+    return new RuntimeModel({
+      name: model.checkpoint.name,
+      spec: model.spec,
+      tokenizer,
+      contextTokens,
+      memoryBytes: arena.usedBytes,
+      capabilities: {
+        ...capabilities,
+        threads: choice?.threads ?? threads,
+        why: why === undefined ? capabilities.why : `${capabilities.why}; ${why}`,
+      },
+      runner: new TileRunner(arena.memory, executor, program),
+    });
   } catch (error) {
     await executor.dispose();
     throw error;
   }
-  return new RuntimeModel({
-    name: model.checkpoint.name,
-    spec: model.spec,
-    tokenizer,
-    contextTokens,
-    memoryBytes: arena.usedBytes,
-    capabilities: plan.capabilities,
-    runner: new TileRunner(arena.memory, executor, program, threads),
-  });
+}
+
+/** Blocks that are run to find out how fast they are. */
+const TRIED_BLOCKS = 4;
+
+/**
+ * Runs a part of a token's pass, so that the executor knows what it costs, and finds the best number of threads where that is
+ * asked. The KV cache of position 0 is written, and written again by the first text.
+ */
+async function tryOut(
+  arena: Arena,
+  { token }: Program,
+  executor: Executor | Team,
+  measure: boolean,
+  signal: AbortSignal | undefined,
+): Promise<ThreadChoice | undefined> {
+  if (!("use" in executor)) return undefined;
+  throwIfAborted(signal);
+  const control = new Uint32Array(arena.memory.buffer, 0, CTRL_TOKEN_IDS / 4 + 1);
+  control[CTRL_TOKENS >>> 2] = 1;
+  const blocks = token.blocks.slice(0, TRIED_BLOCKS);
+  const probe = async (): Promise<void> => {
+    await executor.run(token.embed.start, blocks[blocks.length - 1].end);
+    await executor.run(token.head.start, token.head.end);
+  };
+  if (measure) return measureThreads(executor, probe, signal);
+  await probe();
+  return undefined;
 }
 
 function checkContext(model: Model, asked: number | undefined): number {

@@ -3,11 +3,11 @@ import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { CTRL_END, CTRL_THREADS, CTRL_TOKENS, CTRL_TOKEN_IDS, DTYPE_F32, OP_EMBED } from "../src/abi.js";
+import { CTRL_END, CTRL_TOKENS, CTRL_TOKEN_IDS, DTYPE_F32, OP_EMBED } from "../src/abi.js";
 import { workerExecutor } from "../src/executors/workers.js";
 import type { SpawnThread } from "../src/executors/worker-source.js";
 import { loadModel } from "../src/index.js";
-import { spawnNodeThread } from "../src/node/spawn-thread.js";
+import { spawnNodeThread, turnEventLoop } from "../src/node/spawn-thread.js";
 import { compileKernels } from "../src/wasm/compile.js";
 import { probeWasm } from "../src/wasm/probes.js";
 import { tinyModel } from "./tiny-models.js";
@@ -30,16 +30,19 @@ function countingSpawn() {
 }
 
 /** An executor over one instruction that looks `ids` up in a table of one row; an id out of memory traps its thread. */
-async function embedder(threads: number) {
+async function embedder(threads: number, here: boolean) {
   await probeWasm();
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
   const words = new Uint32Array(memory.buffer);
-  words[CTRL_THREADS >> 2] = threads;
   words[CTRL_TOKENS >> 2] = 2;
   // dst at 65536, stride 32; table at 16384, 1 row of 16 columns of 4 bytes.
   words.set([OP_EMBED, 0, 0, 65536, 32, 16384, DTYPE_F32, 1, 16, 64], CTRL_END >> 2);
   const { alive, spawn } = countingSpawn();
-  const executor = await workerExecutor(spawn, await compileKernels("baseline", true), memory, threads);
+  const executor = await workerExecutor(spawn, await compileKernels("baseline", true), memory, {
+    threads,
+    cpus: threads,
+    turn: here ? turnEventLoop : undefined,
+  });
   const run = (...ids: number[]): Promise<void> => {
     words.set(ids, CTRL_TOKEN_IDS >> 2);
     return executor.run(CTRL_END, CTRL_END + 64);
@@ -48,32 +51,58 @@ async function embedder(threads: number) {
 }
 
 describe("worker threads", () => {
-  it.each([1, 2, 3])("%i of them work, sleep, work again and end", async (threads) => {
-    const { alive, executor, run } = await embedder(threads);
+  it.each([
+    [1, false],
+    [2, false],
+    [3, false],
+    [1, true],
+    [2, true],
+    [3, true],
+  ])("%i of them work, sleep, work again and end; the caller is one: %j", async (threads, here) => {
+    const { alive, executor, run } = await embedder(threads, here);
     for (let round = 0; round < 20; round++) {
       await run(0, 0);
       if (round % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    expect(alive.count).toBe(threads);
+    expect(alive.count).toBe(here ? threads - 1 : threads);
     await executor.dispose();
     expect(alive.count).toBe(0);
     await executor.dispose();
   });
 
-  it("a trap in any thread rejects the caller, and every call after it", async () => {
-    for (const ids of [
-      [0x1000000, 0],
-      [0, 0x1000000],
-    ]) {
-      const { alive, executor, run } = await embedder(2);
-      await expect(run(...ids)).rejects.toMatchObject({
-        code: "internal",
-        message: expect.stringContaining("out of bounds"),
-      });
-      await expect(run(0, 0)).rejects.toMatchObject({ code: "internal" });
-      await executor.dispose();
-      expect(alive.count).toBe(0);
+  it.each([false, true])(
+    "a trap in any thread rejects the caller (%j: which is one), and every call after it",
+    async (here) => {
+      for (const ids of [
+        [0x1000000, 0],
+        [0, 0x1000000],
+      ]) {
+        const { alive, executor, run } = await embedder(2, here);
+        await expect(run(...ids)).rejects.toMatchObject({
+          code: "internal",
+          message: expect.stringContaining("out of bounds"),
+        });
+        await expect(run(0, 0)).rejects.toMatchObject({ code: "internal" });
+        await executor.dispose();
+        expect(alive.count).toBe(0);
+      }
+    },
+  );
+
+  it("changes their number between runs, any way round, asleep or awake; those that are not needed end", async () => {
+    const { alive, executor, run } = await embedder(4, true);
+    for (let round = 0; round < 300; round++) {
+      executor.use(1 + ((round * 7) % 4));
+      await run(0, 0);
+      if (round % 60 === 59) await new Promise((resolve) => setTimeout(resolve, 5));
     }
+    await executor.trim(2);
+    // A busy machine may have made it start a thread 0 of its own.
+    expect(executor.size).toBe(2);
+    expect(alive.count).toBeLessThanOrEqual(2);
+    for (let round = 0; round < 20; round++) await run(0, 0);
+    await executor.dispose();
+    expect(alive.count).toBe(0);
   });
 
   it("disposing a working model rejects what is under way", async () => {

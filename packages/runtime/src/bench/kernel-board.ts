@@ -2,7 +2,7 @@
  * Times kernels where they run: products lowered as a model's are, many of them in one memory, each repeated in one program.
  * For benchmarks only; not part of the package's interface.
  */
-import { CTRL_THREADS, CTRL_TOKENS } from "../abi.js";
+import { CTRL_TOKENS } from "../abi.js";
 import { planExecution, type ExecutionPlan } from "../executors/open.js";
 import type { Capabilities, Executor } from "../executors/types.js";
 import { allocateScratch } from "../program/allocate.js";
@@ -126,8 +126,7 @@ export class KernelBoard {
     const { threads } = this.capabilities;
     const [output] = this.#levels[0][0].writes;
     setControl(this.#arena, [{ levels: this.#levels, output }], threads);
-    new Uint32Array(this.#arena.memory.buffer)[CTRL_THREADS >>> 2] = threads;
-    return this.#plan.open(this.#arena.memory);
+    return this.#plan.open(this.#arena.memory, threads);
   }
 }
 

@@ -65,7 +65,7 @@ export class VectorBound {
     if (!isNode()) throw new RangeError("The bound is measured in Node.");
     const open = (): Promise<Executor> => {
       const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-      return workerExecutor(spawnNodeThread, module, memory, 1);
+      return workerExecutor(spawnNodeThread, module, memory, { threads: 1, cpus: 1 });
     };
     return new VectorBound(await Promise.all(Array.from({ length: threads }, open)));
   }

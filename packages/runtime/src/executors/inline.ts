@@ -1,4 +1,5 @@
 /** Executors on the calling thread: WebAssembly where no thread can be had, and the plain TypeScript twins. */
+import { CTRL_THREADS } from "../abi.js";
 import { runTwins } from "../twins/interpreter.js";
 import { viewMemory } from "../twins/memory.js";
 import { instantiateKernels } from "../wasm/compile.js";
@@ -7,6 +8,7 @@ import type { Executor } from "./types.js";
 /** Computes on the caller's thread, which a page feels: workers are better wherever they can be had. */
 export function inlineExecutor(module: WebAssembly.Module, memory: WebAssembly.Memory): Executor {
   const kernels = instantiateKernels(module, memory);
+  new Uint32Array(memory.buffer)[CTRL_THREADS >>> 2] = 1;
   return {
     run: (start, end) => settle(() => kernels.dispatch(start, end)),
     dispose: () => Promise.resolve(),

@@ -1,9 +1,10 @@
 /** Chooses how to run: WebAssembly on worker threads where it can, less where it must, and says why. */
 import { SubbitError } from "@subbit/core";
+import { MAX_THREADS } from "../abi.js";
 import { compileKernels } from "../wasm/compile.js";
 import { isNode, probeWasm } from "../wasm/probes.js";
 import { inlineExecutor, twinExecutor } from "./inline.js";
-import type { Capabilities, Executor } from "./types.js";
+import type { Capabilities, Executor, Team } from "./types.js";
 import { workerExecutor } from "./workers.js";
 import type { SpawnThread } from "./worker-source.js";
 
@@ -13,15 +14,17 @@ import type { SpawnThread } from "./worker-source.js";
  */
 export type RuntimeDevice = "auto" | "cpu" | "reference";
 
-/** More threads than this are not used unless asked for: small models do not gain from them. */
-const DEFAULT_MAX_THREADS = 4;
-const MAX_THREADS = 64;
+/** More threads than this are not tried: models of this kind do not gain from them. */
+const MOST_MEASURED = 8;
 
 export interface ExecutionPlan {
   readonly capabilities: Capabilities;
   /** Whether the memory must be shared. */
   readonly shared: boolean;
-  open(memory: WebAssembly.Memory): Promise<Executor>;
+  /** How many threads are best is not known: up to `capabilities.threads` may be tried. */
+  readonly measure: boolean;
+  /** @param threads at most those of the capabilities */
+  open(memory: WebAssembly.Memory, threads: number): Promise<Executor | Team>;
 }
 
 export async function planExecution(
@@ -52,17 +55,20 @@ export async function planExecution(
     return {
       capabilities: { device: "cpu", threads: 1, simd, why: why.join("; ") },
       shared: false,
+      measure: false,
       open: (memory) => Promise.resolve(inlineExecutor(module, memory)),
     };
   }
-  const { spawn, cpus } = await platform();
-  const count = threads ?? Math.max(1, Math.min(cpus, DEFAULT_MAX_THREADS));
-  why.push(threads === undefined ? `${count} of ${cpus} logical processors` : "as many threads as asked");
+  const { spawn, cpus, turn } = await platform();
+  const count = threads ?? Math.max(1, Math.min(cpus, MOST_MEASURED));
+  if (threads !== undefined) why.push("as many threads as asked");
+  else if (cpus === 1) why.push("one logical processor");
   const module = await compileKernels(simd, true);
   return {
     capabilities: { device: "cpu", threads: count, simd, why: why.join("; ") },
     shared: true,
-    open: (memory) => workerExecutor(spawn, module, memory, count),
+    measure: threads === undefined && count > 1,
+    open: (memory, size) => workerExecutor(spawn, module, memory, { threads: size, cpus, turn }),
   };
 }
 
@@ -76,14 +82,15 @@ function planReference(fused: boolean): ExecutionPlan {
       why: "the plain TypeScript reference was asked for",
     },
     shared: false,
+    measure: false,
     open: (memory) => Promise.resolve(twinExecutor(memory, fused)),
   };
 }
 
-async function platform(): Promise<{ spawn: SpawnThread; cpus: number }> {
+async function platform(): Promise<{ spawn: SpawnThread; cpus: number; turn?: () => Promise<void> }> {
   if (isNode()) {
-    const { spawnNodeThread, cpuCount } = await import("../node/spawn-thread.js");
-    return { spawn: spawnNodeThread, cpus: cpuCount() };
+    const { spawnNodeThread, cpuCount, turnEventLoop } = await import("../node/spawn-thread.js");
+    return { spawn: spawnNodeThread, cpus: cpuCount(), turn: turnEventLoop };
   }
   const { spawnBrowserThread } = await import("./spawn-browser.js");
   return { spawn: spawnBrowserThread, cpus: navigator.hardwareConcurrency };

@@ -15,3 +15,13 @@ export interface Executor {
   /** Ends its threads; nothing may be run afterwards. */
   dispose(): Promise<void>;
 }
+
+/** One whose number of threads may change between two runs. */
+export interface Team extends Executor {
+  /** Threads there are. */
+  readonly size: number;
+  /** Uses so many of them from now on. */
+  use(threads: number): void;
+  /** Ends all threads above so many. */
+  trim(threads: number): Promise<void>;
+}

@@ -2,15 +2,17 @@
  * The program of a worker thread, as text: it starts the same from Node and from a browser, needs no file beside the bundle,
  * and runs from sources under test. Thread 0 answers messages; the others stay inside WebAssembly, asleep between dispatches.
  */
+import { CTRL_BARRIER_GENERATION, CTRL_FAILED } from "../abi.js";
+
 export const WORKER_SOURCE = `"use strict";
 const inNode = typeof require === "function";
 const port = inNode ? require("node:worker_threads").parentPort : self;
-let kernels;
+let kernels, words;
 function handle(message) {
   try {
     if (message.module) {
       const { memory } = message;
-      const words = new Int32Array(memory.buffer);
+      words = new Int32Array(memory.buffer);
       const sleep = (address, value) => void Atomics.wait(words, address >>> 2, value);
       kernels = new WebAssembly.Instance(message.module, { env: { memory, sleep } }).exports;
       port.postMessage({ ready: true });
@@ -21,6 +23,10 @@ function handle(message) {
     }
   } catch (error) {
     port.postMessage({ error: String((error && error.stack) || error) });
+    if (words) {
+      Atomics.store(words, ${CTRL_FAILED >>> 2}, 1);
+      Atomics.notify(words, ${CTRL_BARRIER_GENERATION >>> 2});
+    }
   }
 }
 if (inNode) port.on("message", handle);

@@ -19,6 +19,11 @@ export const spawnNodeThread: SpawnThread = (events) => {
   };
 };
 
+/** Lets timers, input and output have their turn. */
+export function turnEventLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 export function cpuCount(): number {
   return availableParallelism();
 }

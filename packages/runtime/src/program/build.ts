@@ -163,7 +163,11 @@ function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, emitter: Emi
 }
 
 /** Each part but the first starts with a barrier, so that any run of parts may be dispatched at once. */
-export function writeProgram(arena: Arena, parts: readonly Part[], addressOf: (value: Value) => number): Segment[] {
+export function writeProgram(
+  arena: Arena,
+  parts: readonly Part[],
+  addressOf: (value: Value) => number,
+): Segment[] {
   const barrier = new Uint32Array(INSTRUCTION_WORDS).fill(OP_BARRIER, 0, 1);
   const words = parts.map((part, i) => {
     const body = encodeLevels(part.levels, addressOf);

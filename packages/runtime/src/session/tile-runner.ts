@@ -3,7 +3,7 @@
  * computed twice. Every step checks the cache against the text it belongs to: two generations may take turns on one model.
  */
 import { SubbitError } from "@subbit/core";
-import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_THREADS, CTRL_TOKENS, CTRL_TOKEN_IDS } from "../abi.js";
+import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_TOKENS, CTRL_TOKEN_IDS } from "../abi.js";
 import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
 import { Mutex } from "./mutex.js";
@@ -16,11 +16,10 @@ export class TileRunner {
   #cached: readonly number[] = [];
   #failure: Error | undefined;
 
-  constructor(memory: WebAssembly.Memory, executor: Executor, program: Program, threads: number) {
+  constructor(memory: WebAssembly.Memory, executor: Executor, program: Program) {
     this.#memory = memory;
     this.#executor = executor;
     this.program = program;
-    new Uint32Array(memory.buffer)[CTRL_THREADS >>> 2] = threads;
   }
 
   /** How many of `ids` the cache holds already. */

@@ -31,11 +31,23 @@ export function compileKernels(simd: SimdLevel, shared: boolean): Promise<WebAss
   return module;
 }
 
-/** For one thread on the calling one; worker threads instantiate for themselves (executors/worker-source.ts). */
-export function instantiateKernels(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
-  const sleep = (): never => {
-    throw new RangeError("A single thread has nobody to wait for.");
-  };
+/** Waits until the word at a byte address may have stopped being `value`. */
+export type Sleep = (address: number, value: number) => void;
+
+const neverSleeps: Sleep = () => {
+  throw new RangeError("A single thread has nobody to wait for.");
+};
+
+/**
+ * For the calling thread; worker threads instantiate for themselves (executors/worker-source.ts).
+ *
+ * @param sleep for a thread that works with others @default one that throws
+ */
+export function instantiateKernels(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+  sleep: Sleep = neverSleeps,
+): KernelExports {
   return new WebAssembly.Instance(module, { env: { memory, sleep } }).exports as unknown as KernelExports;
 }
 
