@@ -3,59 +3,90 @@
 // rounded once more to the token's step of the block: one coarse rounding a group instead of one an input halves the error.
 import { GEMM_BLOCK, GEMM_LANES, SIGN_CHUNK, GEMM_LIMIT } from "../src/abi";
 import { zipHigh16, zipHigh32, zipLow16, zipLow32 } from "./sign-tables";
-import { sum } from "./simd";
 
 /** Below this a block counts as zero: its step would overflow. */
 const TINY: f32 = 1e-30;
-/** f32 step of each lane, then the 16-bit factor that takes fine sums to that step. */
+/** After the f32 steps of the lanes: the 16-bit factors that take fine sums to those steps, and the f32 fine factors. */
 const FACTORS: usize = 64;
+const FINE: usize = 96;
 /** Bytes of a lane's finely rounded inputs. */
 const ROW: usize = GEMM_BLOCK * 2;
 
-// @ts-ignore: decorator
-@inline
-function scaled(x: usize, scale: usize, offset: usize): v128 {
-  const v = v128.load(x + offset);
-  return scale == 0 ? v : f32x4.mul(v, v128.load(scale + offset));
-}
+// Room of a block: scaled inputs [token][input] f32; over them, when they are rounded, inputs of 16 bits by lane.
+const SCALED_ROW: usize = GEMM_BLOCK * 4;
+const ROUNDED: usize = <usize>GEMM_LANES * SCALED_ROW;
+const SIZES: usize = ROUNDED + <usize>GEMM_LANES * ROW;
 
-/** Eight inputs to 16-bit integers, nearest even: adding 1.5 * 2^23 leaves the integer in the low bits. */
-// @ts-ignore: decorator
-@inline
-function quantise(x: usize, scale: usize, offset: usize, factor: v128): v128 {
-  const magic = f32x4.splat(12582912.0), bits = i32x4.splat(0x4b400000);
-  const a = i32x4.sub(f32x4.add(f32x4.mul(scaled(x, scale, offset), factor), magic), bits);
-  const b = i32x4.sub(f32x4.add(f32x4.mul(scaled(x, scale, offset + 16), factor), magic), bits);
-  return i16x8.narrow_i32x4_s(a, b);
-}
-
-/** Finely rounded inputs of one token, 16 bits each, to `out`; step and factor of its lane. */
-function roundInputs(x: usize, scale: usize, chunks: i32, out: usize, steps: usize, lane: usize): void {
-  let best = f32x4.splat(0), total = best;
-  const end = <usize>chunks * (SIGN_CHUNK * 4);
-  for (let at: usize = 0; at < end; at += SIGN_CHUNK * 4) {
-    for (let half: usize = 0; half < 32; half += 16) {
-      const o = at + half;
-      let s = f32x4.add(f32x4.abs(scaled(x, scale, o)), f32x4.abs(scaled(x, scale, o + 32)));
-      s = f32x4.add(s, f32x4.abs(scaled(x, scale, o + 64)));
-      s = f32x4.add(s, f32x4.abs(scaled(x, scale, o + 96)));
-      best = f32x4.max(best, s);
-      total = f32x4.add(total, s);
-    }
+/** x o scale */
+function scaleInputs(x: usize, scale: usize, chunks: i32, out: usize): void {
+  for (let end = x + <usize>chunks * (SIGN_CHUNK * 4); x < end; x += 32) {
+    v128.store(out, f32x4.mul(v128.load(x), v128.load(scale)));
+    v128.store(out, f32x4.mul(v128.load(x, 16), v128.load(scale, 16)), 16);
+    scale += 32;
+    out += 32;
   }
-  const largest = max(
-    max(f32x4.extract_lane(best, 0), f32x4.extract_lane(best, 1)),
-    max(f32x4.extract_lane(best, 2), f32x4.extract_lane(best, 3)),
-  );
-  const zero = !(largest > TINY);
-  const fine: f32 = zero ? 0 : <f32>GEMM_LIMIT / largest;
-  // All groups of the block together must fit 16 bits; half a unit for each rounded input is added.
-  const factor = <i32>min<f32>(<f32>(GEMM_LIMIT * 32768) / (sum(total) * fine + <f32>(GEMM_BLOCK / 2)), 32767);
-  store<f32>(steps + (lane << 2), zero ? 0 : (largest / <f32>GEMM_LIMIT) * (<f32>32768 / <f32>factor));
-  store<i16>(steps + FACTORS + (lane << 1), <i16>factor);
-  const fines = f32x4.splat(fine);
-  for (let at: usize = 0; at < end; at += 32) {
-    v128.store(out + (at >> 1), quantise(x, scale, at, fines));
+}
+
+/** Sums of |x| over the groups of four of one token: the largest and all together, four partial results each. */
+function groupSizes(x: usize, chunks: i32, out: usize): void {
+  let best = f32x4.splat(0), total = best;
+  for (let end = x + <usize>chunks * (SIGN_CHUNK * 4); x < end; x += SIGN_CHUNK * 4) {
+    let s = f32x4.add(f32x4.abs(v128.load(x)), f32x4.abs(v128.load(x, 32)));
+    s = f32x4.add(f32x4.add(s, f32x4.abs(v128.load(x, 64))), f32x4.abs(v128.load(x, 96)));
+    best = f32x4.max(best, s);
+    total = f32x4.add(total, s);
+    s = f32x4.add(f32x4.abs(v128.load(x, 16)), f32x4.abs(v128.load(x, 48)));
+    s = f32x4.add(f32x4.add(s, f32x4.abs(v128.load(x, 80))), f32x4.abs(v128.load(x, 112)));
+    best = f32x4.max(best, s);
+    total = f32x4.add(total, s);
+  }
+  v128.store(out, best);
+  v128.store(out, total, 16);
+}
+
+/** Four partial results of each of four lanes, 32 bytes apart: in the order of `sum` of simd.ts, or the largest. */
+// @ts-ignore: decorator
+@inline
+function reduce(at: usize, largest: bool): v128 {
+  const r0 = v128.load(at), r1 = v128.load(at, 32), r2 = v128.load(at, 64), r3 = v128.load(at, 96);
+  const a = zipLow32(r0, r1), b = zipLow32(r2, r3), c = zipHigh32(r0, r1), d = zipHigh32(r2, r3);
+  const p = v128.shuffle<i64>(a, b, 0, 2), q = v128.shuffle<i64>(a, b, 1, 3);
+  const u = v128.shuffle<i64>(c, d, 0, 2), v = v128.shuffle<i64>(c, d, 1, 3);
+  if (largest) return f32x4.max(f32x4.max(p, q), f32x4.max(u, v));
+  return f32x4.add(f32x4.add(p, u), f32x4.add(q, v));
+}
+
+/** Steps and factors of all lanes. */
+function laneFactors(sizes: usize, steps: usize): void {
+  const limit = f32x4.splat(<f32>GEMM_LIMIT);
+  for (let lane: usize = 0; lane < <usize>GEMM_LANES; lane += 4) {
+    const largest = reduce(sizes + lane * 32, true), total = reduce(sizes + lane * 32 + 16, false);
+    const some = f32x4.gt(largest, f32x4.splat(TINY));
+    const fine = v128.and(f32x4.div(limit, largest), some);
+    // All groups of the block together must fit 16 bits; half a unit for each rounded input is added.
+    const room = f32x4.add(f32x4.mul(total, fine), f32x4.splat(<f32>(GEMM_BLOCK / 2)));
+    const most = f32x4.div(f32x4.splat(<f32>(GEMM_LIMIT * 32768)), room);
+    const factor = i32x4.trunc_sat_f32x4_s(f32x4.min(most, f32x4.splat(32767)));
+    const step = f32x4.mul(f32x4.div(largest, limit), f32x4.div(f32x4.splat(32768), f32x4.convert_i32x4_s(factor)));
+    v128.store(steps + lane * 4, v128.and(step, some));
+    v128.store64_lane(steps + FACTORS + lane * 2, i16x8.narrow_i32x4_s(factor, factor), 0);
+    v128.store(steps + FINE + lane * 4, fine);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function rounded(x: v128, factor: v128): v128 {
+  // Nearest even: adding 1.5 * 2^23 leaves the integer in the low bits.
+  return i32x4.sub(f32x4.add(f32x4.mul(x, factor), f32x4.splat(12582912.0)), i32x4.splat(0x4b400000));
+}
+
+/** Finely rounded inputs of one token, 16 bits each. */
+function roundInputs(x: usize, fine: f32, chunks: i32, out: usize): void {
+  const factor = f32x4.splat(fine);
+  for (let end = x + <usize>chunks * (SIGN_CHUNK * 4); x < end; x += 32) {
+    v128.store(out, i16x8.narrow_i32x4_s(rounded(v128.load(x), factor), rounded(v128.load(x, 16), factor)));
+    out += 16;
   }
 }
 
@@ -112,9 +143,10 @@ function groupEntries(q: usize, factor: v128, to: usize): void {
 
 /**
  * Entries of `chunks` chunks, [group][code][lane] of 16 bits, for `count` tokens from `x` on; the steps of the lanes to
- * `steps`. Lanes without a token are zero.
+ * `steps`.
  *
- * @param room 2 * 16 * ROW bytes
+ * @param steps room of 160 bytes
+ * @param room 13 KB
  */
 export function blockEntries(
   x: usize,
@@ -126,19 +158,23 @@ export function blockEntries(
   entries: usize,
   room: usize,
 ): void {
-  for (let lane = 0; lane < count; lane++) {
-    roundInputs(x + <usize>lane * stride, scale, chunks, room + <usize>lane * ROW, steps, lane);
+  // Lanes without a token get the sizes of zeros; whatever stands in their inputs is nobody's.
+  memory.fill(room + SIZES, 0, GEMM_LANES * 32);
+  for (let lane: usize = 0; lane < <usize>count; lane++) {
+    const row = room + lane * SCALED_ROW;
+    if (scale != 0) scaleInputs(x + lane * stride, scale, chunks, row);
+    groupSizes(scale != 0 ? row : x + lane * stride, chunks, room + SIZES + lane * 32);
   }
-  for (let lane = count; lane < GEMM_LANES; lane++) {
-    memory.fill(room + <usize>lane * ROW, 0, ROW);
-    store<f32>(steps + (<usize>lane << 2), 0);
-    store<i16>(steps + FACTORS + (<usize>lane << 1), 0);
+  laneFactors(room + SIZES, steps);
+  for (let lane: usize = 0; lane < <usize>count; lane++) {
+    const row = scale != 0 ? room + lane * SCALED_ROW : x + lane * stride;
+    roundInputs(row, load<f32>(steps + FINE + (lane << 2)), chunks, room + ROUNDED + lane * ROW);
   }
-  const lanes = room + <usize>GEMM_LANES * ROW;
+  const lanes = room;
   for (let half: usize = 0; half < 2; half++) {
     const factor = v128.load(steps + FACTORS + half * 16);
     for (let input: usize = 0; input < <usize>chunks * SIGN_CHUNK; input += 8) {
-      transpose8(room + half * (8 * ROW) + input * 2, lanes + half * 16 + input * 32);
+      transpose8(room + ROUNDED + half * (8 * ROW) + input * 2, lanes + half * 16 + input * 32);
     }
     for (let chunk: usize = 0; chunk < <usize>chunks; chunk++) {
       for (let j: usize = 0; j < 8; j++) {
