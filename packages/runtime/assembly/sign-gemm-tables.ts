@@ -33,11 +33,11 @@ function groupSizes(x: usize, chunks: i32, out: usize): void {
   for (let end = x + <usize>chunks * (SIGN_CHUNK * 4); x < end; x += SIGN_CHUNK * 4) {
     let s = f32x4.add(f32x4.abs(v128.load(x)), f32x4.abs(v128.load(x, 32)));
     s = f32x4.add(f32x4.add(s, f32x4.abs(v128.load(x, 64))), f32x4.abs(v128.load(x, 96)));
-    best = f32x4.max(best, s);
+    best = f32x4.pmax(best, s);
     total = f32x4.add(total, s);
     s = f32x4.add(f32x4.abs(v128.load(x, 16)), f32x4.abs(v128.load(x, 48)));
     s = f32x4.add(f32x4.add(s, f32x4.abs(v128.load(x, 80))), f32x4.abs(v128.load(x, 112)));
-    best = f32x4.max(best, s);
+    best = f32x4.pmax(best, s);
     total = f32x4.add(total, s);
   }
   v128.store(out, best);
@@ -52,7 +52,7 @@ function reduce(at: usize, largest: bool): v128 {
   const a = zipLow32(r0, r1), b = zipLow32(r2, r3), c = zipHigh32(r0, r1), d = zipHigh32(r2, r3);
   const p = v128.shuffle<i64>(a, b, 0, 2), q = v128.shuffle<i64>(a, b, 1, 3);
   const u = v128.shuffle<i64>(c, d, 0, 2), v = v128.shuffle<i64>(c, d, 1, 3);
-  if (largest) return f32x4.max(f32x4.max(p, q), f32x4.max(u, v));
+  if (largest) return f32x4.pmax(f32x4.pmax(p, q), f32x4.pmax(u, v));
   return f32x4.add(f32x4.add(p, u), f32x4.add(q, v));
 }
 

@@ -29,7 +29,7 @@ import { blockEntries } from "./sign-gemm-tables";
 import { number, scratch, shareStart, tokens, word } from "./words";
 
 /** With fewer rows the 256 entries of a byte cost more than two lookups among 16 for every row. */
-const BYTE_TABLE_ROWS: i32 = 208;
+const BYTE_TABLE_ROWS: i32 = 304;
 
 // Scratch of a thread: step sizes and factors of the lanes, entries of a block, entries of a chunk's bytes, sums of the rows.
 const STEPS: usize = 0;

@@ -38,10 +38,10 @@ function largestGroup(x: usize, inputs: i32): f32 {
     // Groups 0-3, then 4-7 of a chunk of 128 bytes.
     let s = f32x4.add(f32x4.abs(v128.load(x)), f32x4.abs(v128.load(x, 32)));
     s = f32x4.add(s, f32x4.abs(v128.load(x, 64)));
-    best = f32x4.max(best, f32x4.add(s, f32x4.abs(v128.load(x, 96))));
+    best = f32x4.pmax(best, f32x4.add(s, f32x4.abs(v128.load(x, 96))));
     s = f32x4.add(f32x4.abs(v128.load(x, 16)), f32x4.abs(v128.load(x, 48)));
     s = f32x4.add(s, f32x4.abs(v128.load(x, 80)));
-    best = f32x4.max(best, f32x4.add(s, f32x4.abs(v128.load(x, 112))));
+    best = f32x4.pmax(best, f32x4.add(s, f32x4.abs(v128.load(x, 112))));
   }
   return max(
     max(f32x4.extract_lane(best, 0), f32x4.extract_lane(best, 1)),
