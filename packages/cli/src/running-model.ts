@@ -55,17 +55,15 @@ export async function withRunningModel<R>(
   const { runtime, tokenizer } = await withModel(context, source, async (model) => {
     // Ids can be continued without a tokenizer.
     const bare = (await model.checkpoint.readText("tokenizer.json")) === undefined;
-    const found = bare ? undefined : await openTokenizer(model.checkpoint);
-    return {
-      runtime: await loadModel(model, found, {
-        threads,
-        device,
-        signBits: fast ? 8 : 12,
-        signal,
-        onProgress,
-      }),
-      tokenizer: found,
-    };
+    const open = bare ? undefined : () => openTokenizer(model.checkpoint);
+    const runtime = await loadModel(model, open, {
+      threads,
+      device,
+      signBits: fast ? 8 : 12,
+      signal,
+      onProgress,
+    });
+    return { runtime, tokenizer: runtime.tokenizer };
   });
   context.endProgress();
   try {

@@ -45,11 +45,11 @@ const DEFAULT_TILE = 32;
  * Reads the weights once, into one memory, and makes the program. The model's checkpoint may be closed afterwards.
  * Throws `resources` before reading anything when the model cannot fit, `usage` for options out of range.
  *
- * @param tokenizer needed to generate from text; ids and logits do without
+ * @param tokenizer needed to generate from text, ids and logits do without; a function that opens it runs while threads start
  */
 export async function loadModel(
   model: Model,
-  tokenizer?: Tokenizer,
+  tokenizer?: Tokenizer | (() => Promise<Tokenizer | undefined>),
   options: LoadOptions = {},
 ): Promise<RuntimeModel> {
   const { signal, onProgress, signBits = 12 } = options;
@@ -62,24 +62,29 @@ export async function loadModel(
   if (bytes > MAX_MODEL_BYTES) throw tooLarge(bytes);
 
   const arena = new Arena(plan.shared, bytes);
-  const placed = await placeModel(arena, model, { capacity, signal, onProgress });
   const most = plan.capabilities.threads;
   const key = threadChoiceKey(model, bytes, plan.capabilities.simd, most);
   const known = plan.measure ? await recallThreads(key) : undefined;
   const threads = known?.threads ?? most;
-  const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads, signBits });
-  const fill = placed.filler?.prepare(model.checkpoint);
-  const executor = await plan.open(arena.memory, threads);
+  // Threads take their time to start, and may do so while the memory is planned; memory that is not shared is
+  // replaced when it grows, so that they must wait for it.
+  let executor = plan.shared ? plan.open(arena.memory, threads) : undefined;
   try {
+    const opened = typeof tokenizer === "function" ? await tokenizer() : tokenizer;
+    const placed = await placeModel(arena, model, { capacity, signal, onProgress });
+    const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads, signBits });
+    const fill = placed.filler?.prepare(model.checkpoint);
+    executor ??= plan.open(arena.memory, threads);
     await fill?.(executor, { signal, onProgress });
-    const choice = known ?? (await tryOut(arena, program, executor, plan.measure, signal));
-    if (plan.measure && known === undefined && choice !== undefined) await rememberThreads(key, choice);
+    const found = await tryOut(arena, program, executor, plan.measure && known === undefined, signal);
+    const choice = known ?? found;
+    if (found !== undefined) await rememberThreads(key, found);
     const why = choice && describeChoice(choice, known === undefined ? "just now" : "earlier");
     const { capabilities } = plan;
     return new RuntimeModel({
       name: model.checkpoint.name,
       spec: model.spec,
-      tokenizer,
+      tokenizer: opened,
       contextTokens,
       memoryBytes: arena.usedBytes,
       capabilities: {
@@ -90,7 +95,7 @@ export async function loadModel(
       runner: new TileRunner(arena.memory, executor, program),
     });
   } catch (error) {
-    await executor.dispose();
+    await executor?.dispose();
     throw error;
   }
 }

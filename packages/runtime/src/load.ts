@@ -20,7 +20,7 @@ export async function load(source: LoadSource, options: LoadOptions = {}): Promi
 
 async function loadCheckpoint(checkpoint: Checkpoint, options: LoadOptions): Promise<RuntimeModel> {
   const model = await openModel(checkpoint);
-  return loadModel(model, await openTokenizer(checkpoint), options);
+  return loadModel(model, () => openTokenizer(checkpoint), options);
 }
 
 async function openPath(path: string): Promise<Checkpoint> {

@@ -38,11 +38,12 @@ async function embedder(threads: number, here: boolean) {
   // dst at 65536, stride 32; table at 16384, 1 row of 16 columns of 4 bytes.
   words.set([OP_EMBED, 0, 0, 65536, 32, 16384, DTYPE_F32, 1, 16, 64], CTRL_END >> 2);
   const { alive, spawn } = countingSpawn();
-  const executor = await workerExecutor(spawn, await compileKernels("baseline", true), memory, {
+  const executor = workerExecutor(spawn, await compileKernels("baseline", true), memory, {
     threads,
     cpus: threads,
     turn: here ? turnEventLoop : undefined,
   });
+  await executor.ready();
   const run = (...ids: number[]): Promise<void> => {
     words.set(ids, CTRL_TOKEN_IDS >> 2);
     return executor.run(CTRL_END, CTRL_END + 64);
@@ -64,7 +65,8 @@ describe("worker threads", () => {
       await run(0, 0);
       if (round % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    expect(alive.count).toBe(here ? threads - 1 : threads);
+    // A busy machine may have made the caller hand its part over.
+    expect([threads, ...(here ? [threads - 1] : [])]).toContain(alive.count);
     await executor.dispose();
     expect(alive.count).toBe(0);
     await executor.dispose();

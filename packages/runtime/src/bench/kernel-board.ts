@@ -126,7 +126,9 @@ export class KernelBoard {
     const { threads } = this.capabilities;
     const [output] = this.#levels[0][0].writes;
     setControl(this.#arena, [{ levels: this.#levels, output }], threads);
-    return this.#plan.open(this.#arena.memory, threads);
+    const executor = this.#plan.open(this.#arena.memory, threads);
+    if ("ready" in executor) await executor.ready();
+    return executor;
   }
 }
 

@@ -63,11 +63,11 @@ export class VectorBound {
     const module = await WebAssembly.compile(boundModule(relaxedSimd, kind));
     const { spawnNodeThread } = await import("../node/spawn-thread.js");
     if (!isNode()) throw new RangeError("The bound is measured in Node.");
-    const open = (): Promise<Executor> => {
+    const open = (): Executor => {
       const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
       return workerExecutor(spawnNodeThread, module, memory, { threads: 1, cpus: 1 });
     };
-    return new VectorBound(await Promise.all(Array.from({ length: threads }, open)));
+    return new VectorBound(Array.from({ length: threads }, open));
   }
 
   /** Billions of sign additions a second, over all threads. */

@@ -24,7 +24,7 @@ export interface ExecutionPlan {
   /** How many threads are best is not known: up to `capabilities.threads` may be tried. */
   readonly measure: boolean;
   /** @param threads at most those of the capabilities */
-  open(memory: WebAssembly.Memory, threads: number): Promise<Executor | Team>;
+  open(memory: WebAssembly.Memory, threads: number): Executor | Team;
 }
 
 export async function planExecution(
@@ -56,7 +56,7 @@ export async function planExecution(
       capabilities: { device: "cpu", threads: 1, simd, why: why.join("; ") },
       shared: false,
       measure: false,
-      open: (memory) => Promise.resolve(inlineExecutor(module, memory)),
+      open: (memory) => inlineExecutor(module, memory),
     };
   }
   const { spawn, cpus, turn } = await platform();
@@ -83,7 +83,7 @@ function planReference(fused: boolean): ExecutionPlan {
     },
     shared: false,
     measure: false,
-    open: (memory) => Promise.resolve(twinExecutor(memory, fused)),
+    open: (memory) => twinExecutor(memory, fused),
   };
 }
 

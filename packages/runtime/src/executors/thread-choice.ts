@@ -29,6 +29,7 @@ export async function measureThreads(
   probe: () => Promise<void>,
   signal: AbortSignal | undefined,
 ): Promise<ThreadChoice> {
+  await team.ready();
   const counts = CANDIDATES.filter((count) => count <= team.size);
   const best = new Map(counts.map((count) => [count, Infinity]));
   // The first run compiles and touches memory.

@@ -10,8 +10,12 @@ export interface Capabilities {
 }
 
 export interface Executor {
-  /** Runs the instructions in [start, end), byte addresses. Calls do not overlap. */
-  run(start: number, end: number): Promise<void>;
+  /**
+   * Runs the instructions in [start, end), byte addresses. Calls do not overlap.
+   *
+   * @param short known to take some milliseconds at most, so that it need not be handed to another thread @default false
+   */
+  run(start: number, end: number, short?: boolean): Promise<void>;
   /** Ends its threads; nothing may be run afterwards. */
   dispose(): Promise<void>;
 }
@@ -20,6 +24,8 @@ export interface Executor {
 export interface Team extends Executor {
   /** Threads there are. */
   readonly size: number;
+  /** All of them have started; before that a run makes do with fewer. */
+  ready(): Promise<void>;
   /** Uses so many of them from now on. */
   use(threads: number): void;
   /** Ends all threads above so many. */

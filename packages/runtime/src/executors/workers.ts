@@ -8,12 +8,12 @@ import { BOX_COMMAND, BOX_QUIT, CTRL_END, CTRL_MAILBOXES, CTRL_THREADS, MAILBOX_
 import { instantiateKernels, type KernelExports } from "../wasm/compile.js";
 import { callerSleep } from "./caller-sleep.js";
 import type { Team } from "./types.js";
-import type { FromWorker, SpawnThread, Thread } from "./worker-source.js";
+import type { SpawnThread, Thread } from "./worker-source.js";
 
 /** How long a parked thread may take to leave WebAssembly before it is terminated. */
 const QUIT_GRACE_MS = 5;
-/** The calling thread is never blocked for longer than about this: a frame. */
-const MAX_BLOCK_MS = 16;
+/** The calling thread is never blocked for longer than about this; work that takes longer gains nothing from it anyway. */
+const MAX_BLOCK_MS = 4;
 /** Where processors are left for the calling thread, it works itself only if this little is to be done. */
 const SHORT_MS = 1;
 /** Something that was not run yet may take so many times longer than what ran last. */
@@ -29,20 +29,23 @@ export interface TeamOptions {
   readonly turn?: (() => Promise<void>) | undefined;
 }
 
-export async function workerExecutor(
+/** Serving threads join as they get ready; until then there are fewer. */
+export function workerExecutor(
   spawn: SpawnThread,
   module: WebAssembly.Module,
   memory: WebAssembly.Memory,
   options: TeamOptions,
-): Promise<Team> {
-  const team = new WorkerTeam(spawn, module, memory, options);
-  try {
-    await team.start();
-  } catch (error) {
-    await team.dispose();
-    throw error;
-  }
-  return team;
+): Team {
+  return new WorkerTeam(spawn, module, memory, options);
+}
+
+/** A worker and whether it can be given work. */
+interface Member {
+  readonly thread: Thread;
+  readonly ready: Promise<void>;
+  isReady: boolean;
+  /** It was told to end. */
+  ending: boolean;
 }
 
 class WorkerTeam implements Team {
@@ -53,20 +56,19 @@ class WorkerTeam implements Team {
   /** Thread 0 on the calling thread. */
   #caller: KernelExports | undefined;
   /** Thread 0 as a worker. */
-  #lead: Thread | undefined;
+  #lead: Member | undefined;
   /** Threads 1 and up. */
-  #serving: Thread[] = [];
+  #serving: Member[] = [];
+  /** Most that are used. */
   #threads: number;
   /** Milliseconds of the last run from an address. */
   readonly #lastMs = new Map<number, number>();
   /** Of whatever ran last. */
   #latestMs = 0;
-  #turnedAt = 0;
+  #turnedAt = performance.now();
   #failure: SubbitError | undefined;
-  #pending: { resolve: () => void; reject: (error: SubbitError) => void } | undefined;
-  #awaited = 0;
-  /** Threads that were told to end. */
-  readonly #ending = new WeakSet<Thread>();
+  /** The run that thread 0 is at, or nothing. */
+  #running: { resolve: () => void; reject: (error: SubbitError) => void } | undefined;
 
   constructor(
     spawn: SpawnThread,
@@ -79,25 +81,23 @@ class WorkerTeam implements Team {
     this.#memory = memory;
     this.#options = options;
     this.#threads = options.threads;
+    const sleep = options.turn && callerSleep(memory);
+    if (sleep !== undefined) this.#caller = instantiateKernels(module, memory, sleep);
+    else this.#lead = this.#start(0);
+    for (let number = 1; number < options.threads; number++) this.#serving.push(this.#start(number));
   }
 
   get size(): number {
     return this.#serving.length + 1;
   }
 
-  async start(): Promise<void> {
-    const memory = this.#needMemory();
-    const sleep = callerSleep(memory);
-    if (this.#options.turn !== undefined && sleep !== undefined) {
-      this.#caller = instantiateKernels(this.#module, memory, sleep);
-    }
-    const numbers = Array.from({ length: this.#options.threads - 1 }, (_, i) => i + 1);
-    this.#serving = await this.#begin(numbers);
-    if (this.#caller === undefined) [this.#lead] = await this.#begin([0]);
+  async ready(): Promise<void> {
+    this.#needMemory();
+    await Promise.all([this.#lead, ...this.#serving].map((member) => member?.ready));
   }
 
   use(threads: number): void {
-    this.#threads = Math.min(threads, this.size);
+    this.#threads = threads;
     // Times that were measured with another number say little.
     this.#lastMs.clear();
   }
@@ -107,15 +107,15 @@ class WorkerTeam implements Team {
     await this.#end(this.#needMemory(), this.#serving.splice(threads - 1), threads);
   }
 
-  async run(start: number, end: number): Promise<void> {
+  async run(start: number, end: number, short = false): Promise<void> {
     const memory = this.#needMemory();
-    new Int32Array(memory.buffer, CTRL_THREADS, 1)[0] = this.#threads;
+    new Int32Array(memory.buffer, CTRL_THREADS, 1)[0] = Math.min(this.#threads, this.#available());
     const began = performance.now();
-    if (this.#caller !== undefined && this.#isShort(start)) await this.#runHere(this.#caller, start, end);
-    else await this.#runApart(start, end);
-    const ms = performance.now() - began;
-    this.#lastMs.set(start, ms);
-    this.#latestMs = ms;
+    if (this.#caller !== undefined && (short || this.#isShort(start))) {
+      await this.#runHere(this.#caller, start, end);
+    } else await this.#runApart(start, end);
+    this.#latestMs = performance.now() - began;
+    this.#lastMs.set(start, this.#latestMs);
   }
 
   async dispose(): Promise<void> {
@@ -127,7 +127,14 @@ class WorkerTeam implements Team {
     const [serving, lead] = [this.#serving, this.#lead];
     this.#serving = [];
     this.#lead = undefined;
-    await Promise.all([this.#end(memory, serving, 1), lead?.terminate()]);
+    if (lead !== undefined) lead.ending = true;
+    await Promise.all([this.#end(memory, serving, 1), lead?.thread.terminate()]);
+  }
+
+  /** Thread 0 and those after it up to the first that is not ready: their numbers must have no gap. */
+  #available(): number {
+    const waiting = this.#serving.findIndex(({ isReady }) => !isReady);
+    return waiting < 0 ? this.size : waiting + 1;
   }
 
   #isShort(start: number): boolean {
@@ -154,76 +161,68 @@ class WorkerTeam implements Team {
   }
 
   async #runApart(start: number, end: number): Promise<void> {
-    if (this.#lead === undefined) [this.#lead] = await this.#begin([0]);
-    const lead = this.#lead;
+    this.#lead ??= this.#start(0);
+    const { thread, ready } = this.#lead;
+    await ready;
+    this.#needMemory();
     // An idle model does not keep the process alive; one at work does.
-    lead.hold(true);
+    thread.hold(true);
     try {
-      await this.#await(1, () => lead.post({ start, end }));
+      await new Promise<void>((resolve, reject) => {
+        this.#running = { resolve, reject };
+        thread.post({ start, end });
+      });
     } finally {
-      lead.hold(false);
+      thread.hold(false);
     }
   }
 
-  /** Starts threads of these numbers; they are ready when it returns. */
-  async #begin(numbers: readonly number[]): Promise<Thread[]> {
-    if (numbers.length === 0) return [];
+  /** Starts the thread of this number, which keeps the process alive until it is ready. */
+  #start(number: number): Member {
     const memory = this.#needMemory();
-    const threads = numbers.map(() => {
-      const thread: Thread = this.#spawn({
-        message: (message) => this.#hear(message),
-        failure: (reason) => {
-          if (!this.#ending.has(thread)) this.#fail(reason);
-        },
-      });
-      return thread;
+    let settle: { resolve: () => void; reject: (error: SubbitError) => void };
+    const ready = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
+    // Heard by whoever runs something next.
+    ready.catch(() => undefined);
+    const thread = this.#spawn({
+      message: (message) => {
+        if ("error" in message) this.#fail(message.error);
+        else if ("done" in message) this.#settle();
+        else {
+          member.isReady = true;
+          thread.hold(false);
+          settle.resolve();
+        }
+      },
+      failure: (reason) => {
+        if (!member.ending) this.#fail(reason);
+        settle.reject(this.#failure ?? disposedError());
+      },
     });
-    try {
-      await this.#await(threads.length, () => {
-        threads.forEach((thread, i) => thread.post({ module: this.#module, memory, thread: numbers[i] }));
-      });
-    } catch (error) {
-      await Promise.all(threads.map((thread) => thread.terminate()));
-      throw error;
-    }
-    for (const thread of threads) thread.hold(false);
-    return threads;
+    const member: Member = { thread, ready, isReady: false, ending: false };
+    thread.post({ module: this.#module, memory, thread: number });
+    return member;
   }
 
   /** Tells serving threads, the first of which has the number `first`, to leave WebAssembly, and ends them. */
-  async #end(memory: WebAssembly.Memory, threads: readonly Thread[], first: number): Promise<void> {
-    if (threads.length === 0) return;
+  async #end(memory: WebAssembly.Memory, members: readonly Member[], first: number): Promise<void> {
+    if (members.length === 0) return;
     const control = new Int32Array(memory.buffer, 0, CTRL_END >>> 2);
-    threads.forEach((thread, i) => {
-      this.#ending.add(thread);
+    members.forEach((member, i) => {
+      member.ending = true;
       const box = CTRL_MAILBOXES + (first + i) * MAILBOX_BYTES;
       Atomics.store(control, (box + BOX_QUIT) >>> 2, 1);
       Atomics.add(control, (box + BOX_COMMAND) >>> 2, 1);
       Atomics.notify(control, (box + BOX_COMMAND) >>> 2);
     });
     await new Promise<void>((resolve) => setTimeout(resolve, QUIT_GRACE_MS));
-    await Promise.all(threads.map((thread) => thread.terminate()));
+    await Promise.all(members.map(({ thread }) => thread.terminate()));
   }
 
   #needMemory(): WebAssembly.Memory {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#memory === undefined) throw disposedError();
     return this.#memory;
-  }
-
-  /** Resolves after `messages` good messages. */
-  #await(messages: number, begin: () => void): Promise<void> {
-    this.#needMemory();
-    return new Promise((resolve, reject) => {
-      this.#pending = { resolve, reject };
-      this.#awaited = messages;
-      begin();
-    });
-  }
-
-  #hear(message: FromWorker): void {
-    if ("error" in message) this.#fail(message.error);
-    else if (--this.#awaited === 0) this.#settle();
   }
 
   #fail(reason: string): void {
@@ -236,10 +235,10 @@ class WorkerTeam implements Team {
   }
 
   #settle(error?: SubbitError): void {
-    const pending = this.#pending;
-    this.#pending = undefined;
-    if (error === undefined) pending?.resolve();
-    else pending?.reject(error);
+    const running = this.#running;
+    this.#running = undefined;
+    if (error === undefined) running?.resolve();
+    else running?.reject(error);
   }
 }
 

@@ -60,6 +60,16 @@ interface Stretch {
   readonly at: number;
 }
 
+interface Slot {
+  readonly staging: number;
+  readonly program: number;
+}
+
+interface Reading {
+  readonly slot: Slot;
+  readonly arrived: Promise<void>;
+}
+
 export interface FillOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -89,7 +99,7 @@ export class Filler {
   prepare(checkpoint: Checkpoint): (executor: Executor, options: FillOptions) => Promise<void> {
     const stretches = this.#stretches();
     const slotBytes = Math.max(0, ...stretches.map(({ parts, bytes }) => (parts.length === 0 ? 0 : bytes)));
-    const slots = Array.from({ length: SLOTS }, () => ({
+    const slots: Slot[] = Array.from({ length: SLOTS }, () => ({
       staging: this.#arena.allocate(slotBytes),
       program: this.#arena.allocate(MAX_PARTS * INSTRUCTION_BYTES),
     }));
@@ -101,45 +111,42 @@ export class Filler {
         onProgress?.({ stage: "load", done, total, unit: "bytes" });
       };
       report(0);
-      let converting: Promise<void> = Promise.resolve();
+      // Read ahead by one: while a stretch is converted, the next one is on its way into the other slot.
       let staged = 0;
+      const begin = ({ file, offset, bytes, parts, at }: Stretch): Reading => {
+        const slot = slots[staged % SLOTS];
+        if (parts.length > 0) staged++;
+        const to = this.#arena.bytes(parts.length === 0 ? at : slot.staging, bytes);
+        const arrived = checkpoint.readFile!(file, offset, to);
+        // Whoever fails while the one before is converted is heard when its turn comes.
+        arrived.catch(() => undefined);
+        return { slot, arrived };
+      };
+      let reading: Reading | undefined;
       try {
-        for (const stretch of stretches) {
+        for (const [i, stretch] of stretches.entries()) {
           throwIfAborted(signal);
-          const { file, offset, bytes, parts } = stretch;
-          const slot = slots[staged % SLOTS];
-          const at = parts.length === 0 ? stretch.at : slot.staging;
-          await checkpoint.readFile!(file, offset, this.#arena.bytes(at, bytes));
-          if (parts.length > 0) {
-            staged++;
-            // With two slots, the stretch after the next overwrites this one: it waits for this conversion first.
-            await converting;
-            converting = this.#convert(executor, stretch, slot);
-            // Whoever fails first is heard at the next await.
-            converting.catch(() => undefined);
-          }
-          report(bytes);
+          const { slot, arrived } = reading ?? begin(stretch);
+          await arrived;
+          reading = i + 1 < stretches.length ? begin(stretches[i + 1]) : undefined;
+          if (stretch.parts.length > 0) await this.#convert(executor, stretch, slot);
+          report(stretch.bytes);
         }
       } finally {
-        // Threads must not write to a memory whose load was given up.
-        await converting.catch(() => undefined);
+        // Nothing is written to a memory whose load was given up.
+        await reading?.arrived.catch(() => undefined);
       }
-      await converting;
     };
   }
 
-  async #convert(
-    executor: Executor,
-    { offset, parts }: Stretch,
-    slot: { staging: number; program: number },
-  ): Promise<void> {
+  async #convert(executor: Executor, { offset, parts }: Stretch, slot: Slot): Promise<void> {
     const words = new Uint32Array(this.#arena.memory.buffer, slot.program, parts.length * INSTRUCTION_WORDS);
     words.fill(0);
     parts.forEach((part, i) => {
       const src = slot.staging + part.offset - offset;
       words.set(part.piece.instruction(src, part.first, part.count), i * INSTRUCTION_WORDS);
     });
-    await executor.run(slot.program, slot.program + parts.length * INSTRUCTION_BYTES);
+    await executor.run(slot.program, slot.program + parts.length * INSTRUCTION_BYTES, true);
     const damaged = parts.find((_, i) => words[i * INSTRUCTION_WORDS + L_DAMAGED] !== 0);
     if (damaged !== undefined) throw inputError(damaged.piece.damage);
   }
