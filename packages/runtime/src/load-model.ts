@@ -120,8 +120,8 @@ async function tryOut(
   control[CTRL_TOKENS >>> 2] = 1;
   const blocks = token.blocks.slice(0, TRIED_BLOCKS);
   const probe = async (): Promise<void> => {
-    await executor.run(token.embed.start, blocks[blocks.length - 1].end);
-    await executor.run(token.head.start, token.head.end);
+    await executor.run(token.embed.start, blocks[blocks.length - 1].end, true);
+    await executor.run(token.head.start, token.head.end, true);
   };
   if (measure) return measureThreads(executor, probe, signal);
   await probe();

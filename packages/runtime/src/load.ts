@@ -2,6 +2,7 @@
 import { SubbitError, openModel, openTokenizer, type Checkpoint } from "@subbit/core";
 import { loadModel, type LoadOptions } from "./load-model.js";
 import type { RuntimeModel } from "./session/runtime-model.js";
+import { prepareKernels } from "./executors/open.js";
 import { isNode } from "./wasm/probes.js";
 
 /** A path (on Node) of a folder in Hugging Face layout, dense or packed, or of a .gguf file; or an open checkpoint. */
@@ -10,6 +11,8 @@ export type LoadSource = string | Checkpoint;
 /** Opens, loads and closes the source again; a checkpoint that was given stays the caller's to close. */
 export async function load(source: LoadSource, options: LoadOptions = {}): Promise<RuntimeModel> {
   if (typeof source !== "string") return loadCheckpoint(source, options);
+  // The kernels are compiled in the background, whatever comes of the source.
+  prepareKernels();
   const checkpoint = await openPath(source);
   try {
     return await loadCheckpoint(checkpoint, options);

@@ -10,7 +10,6 @@ export interface HubTokenizer {
   decode(ids: readonly number[]): string;
   token_to_id(token: string): number | undefined;
   id_to_token(id: number): string | undefined;
-  get_vocab(): Map<string, number>;
 }
 
 export const HubTokenizer = (tokenizers as unknown as { Tokenizer: unknown }).Tokenizer as new (

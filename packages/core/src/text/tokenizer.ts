@@ -13,12 +13,40 @@ import type { ChatMessage, Tokenizer } from "./types.js";
 const MAX_TOKEN_ID = 2 ** 24;
 const tokenId = z.number().int().min(0).max(MAX_TOKEN_ID);
 
+/** Ids by token, or (Unigram) tokens with scores, in the order of their ids. */
+type Vocabulary = Readonly<Record<string, number>> | readonly (readonly [string, number])[];
+
+/** By hand: a schema would copy a hundred thousand entries. */
+function isVocabulary(value: unknown): value is Vocabulary {
+  if (Array.isArray(value)) {
+    return value.every(
+      (pair) =>
+        Array.isArray(pair) &&
+        pair.length === 2 &&
+        typeof pair[0] === "string" &&
+        typeof pair[1] === "number",
+    );
+  }
+  if (typeof value !== "object" || value === null) return false;
+  return Object.values(value).every(
+    (id) => typeof id === "number" && Number.isInteger(id) && id >= 0 && id <= MAX_TOKEN_ID,
+  );
+}
+
+/** One more than the largest id. */
+function vocabularySize(vocabulary: Vocabulary, added: readonly { readonly id: number }[]): number {
+  let size = Array.isArray(vocabulary) ? vocabulary.length : 0;
+  if (size === 0) for (const id of Object.values(vocabulary) as number[]) size = Math.max(size, id + 1);
+  for (const { id } of added) size = Math.max(size, id + 1);
+  return size;
+}
+
 /** What of tokenizer.json is checked before the library reads it. */
 const definitionSchema = z.looseObject({
   model: z.looseObject({
     // Absent in the oldest files, which are all BPE.
     type: z.enum(["BPE", "Unigram", "WordPiece"], { error: "not BPE, Unigram or WordPiece" }).optional(),
-    vocab: z.union([z.record(z.string(), tokenId), z.array(z.tuple([z.string(), z.number()]))]),
+    vocab: z.custom<Vocabulary>(isVocabulary, { error: "not a table of tokens" }),
   }),
   added_tokens: z
     .array(z.looseObject({ id: tokenId, content: z.string(), special: z.boolean().optional() }))
@@ -110,7 +138,8 @@ function check<T>(schema: z.ZodType<T>, value: unknown, fileName: string, source
 function createTokenizer(json: unknown, side: SideFiles, source: string): Tokenizer {
   const definition = check(definitionSchema, json, "tokenizer.json", source);
   const hub = guard(source, () => createHubTokenizer(definition));
-  return new CheckpointTokenizer(hub, definition.added_tokens, side, source);
+  const vocabSize = vocabularySize(definition.model.vocab, definition.added_tokens);
+  return new CheckpointTokenizer(hub, vocabSize, definition.added_tokens, side, source);
 }
 
 /** The library trusts its definition: a malformed one may fail where it is built, or where it is first used. */
@@ -136,6 +165,7 @@ class CheckpointTokenizer implements Tokenizer {
 
   constructor(
     hub: HubTokenizer,
+    vocabSize: number,
     addedTokens: readonly { readonly id: number; readonly special?: boolean | undefined }[],
     side: SideFiles,
     source: string,
@@ -144,8 +174,6 @@ class CheckpointTokenizer implements Tokenizer {
     this.#side = side;
     this.#source = source;
     this.#special = new Set(addedTokens.filter((token) => token.special === true).map((token) => token.id));
-    let vocabSize = 0;
-    for (const id of hub.get_vocab().values()) vocabSize = Math.max(vocabSize, id + 1);
     this.vocabSize = vocabSize;
     const idOf = (token: string | null | undefined): number | undefined =>
       token == null ? undefined : hub.token_to_id(token);

@@ -72,6 +72,15 @@ export async function planExecution(
   };
 }
 
+/** Begins to compile what `planExecution` will ask for; what goes wrong is heard there. */
+export function prepareKernels(): void {
+  const compile = async (): Promise<void> => {
+    const { simd, relaxedSimd, threads } = await probeWasm();
+    if (simd) await compileKernels(relaxedSimd ? "relaxed" : "baseline", threads);
+  };
+  compile().catch(() => undefined);
+}
+
 /** The twins round as the kernels of this engine do. */
 function planReference(fused: boolean): ExecutionPlan {
   return {
