@@ -93,7 +93,8 @@ class WorkerTeam implements Team {
 
   async ready(): Promise<void> {
     this.#needMemory();
-    await Promise.all([this.#lead, ...this.#serving].map((member) => member?.ready));
+    const members = this.#lead === undefined ? this.#serving : [this.#lead, ...this.#serving];
+    await Promise.all(members.map((member) => member.ready));
   }
 
   use(threads: number): void {
@@ -128,7 +129,7 @@ class WorkerTeam implements Team {
     this.#serving = [];
     this.#lead = undefined;
     if (lead !== undefined) lead.ending = true;
-    await Promise.all([this.#end(memory, serving, 1), lead?.thread.terminate()]);
+    await Promise.all([this.#end(memory, serving, 1), lead?.thread.terminate() ?? Promise.resolve()]);
   }
 
   /** Thread 0 and those after it up to the first that is not ready: their numbers must have no gap. */
