@@ -1,141 +1,106 @@
-// Causal attention over the KV cache, one (head, token) a unit, keys in blocks with a running maximum (no score matrix).
-// Several query heads may share a kv head.
+// Causal attention of a tile of tokens over the KV cache. A unit is some tokens with all query heads of one kv head: keys and
+// values are read (and widened) once for all of them.
 import {
-  A_CAPACITY,
-  A_HEADS,
-  A_HEAD_DIM,
+  ATTENTION_ROWS,
   A_KEYS,
-  A_KV_HEADS,
-  A_SCALE,
+  A_SHAPE,
   A_VALUES,
   CTRL_POSITION,
   KEY_BLOCK,
+  SH_HEADS,
+  SH_HEAD_DIM,
+  SH_KV_BITS,
+  SH_KV_HEADS,
   W_DST,
   W_DST_STRIDE,
   W_SRC,
   W_SRC_STRIDE,
 } from "../src/abi";
-import { exp4, madd, sum, sums } from "./simd";
-import { number, real, scratch, tokens, word } from "./words";
+import { attend, attendEnd, clearState, finishRow, fold, prepareQuery, stateBytes } from "./attend";
+import { partEnd } from "./attention-parts";
+import { headBytes, paddedHead } from "./kv-cache";
+import { number, scratch, tokens, word } from "./words";
 
-/** Scores of a block of KEY_BLOCK keys, those from `valid` on set to -infinity; returns the largest. */
-function scoreBlock(q: usize, keys: usize, rowBytes: usize, valid: i32, out: usize): f32 {
-  let best = f32x4.splat(-Infinity);
-  for (let j = 0; j < KEY_BLOCK; j += 4) {
-    let score = f32x4.splat(-Infinity);
-    if (j < valid) {
-      let k0 = keys + <usize>j * rowBytes,
-        k1 = k0 + rowBytes,
-        k2 = k1 + rowBytes,
-        k3 = k2 + rowBytes;
-      let a = f32x4.splat(0),
-        b = a,
-        c = a,
-        d = a;
-      for (let i: usize = 0; i < rowBytes; i += 16) {
-        const x = v128.load(q + i);
-        a = madd(v128.load(k0 + i), x, a);
-        b = madd(v128.load(k1 + i), x, b);
-        c = madd(v128.load(k2 + i), x, c);
-        d = madd(v128.load(k3 + i), x, d);
-      }
-      score = sums(a, b, c, d);
-      // The cache beyond the last token holds whatever an earlier text left there.
-      const index = i32x4.add(i32x4.splat(j), i32x4(0, 1, 2, 3));
-      score = v128.bitselect(score, f32x4.splat(-Infinity), i32x4.lt_s(index, i32x4.splat(valid)));
-    }
-    v128.store(out + ((<usize>j) << 2), score);
-    best = f32x4.max(best, score);
-  }
-  return max(
-    max(f32x4.extract_lane(best, 0), f32x4.extract_lane(best, 1)),
-    max(f32x4.extract_lane(best, 2), f32x4.extract_lane(best, 3)),
-  );
-}
-
-/** acc = acc * keep + weights V */
-function mixValues(acc: usize, keep: f32, weights: usize, values: usize, rowBytes: usize, valid: i32): void {
-  const scale = f32x4.splat(keep);
-  let i: usize = 0;
-  for (; i + 64 <= rowBytes; i += 64) {
-    let a = f32x4.mul(v128.load(acc + i), scale),
-      b = f32x4.mul(v128.load(acc + i, 16), scale);
-    let c = f32x4.mul(v128.load(acc + i, 32), scale),
-      d = f32x4.mul(v128.load(acc + i, 48), scale);
-    let v = values + i;
-    for (let j = 0; j < valid; j++) {
-      const p = v128.load32_splat(weights + ((<usize>j) << 2));
-      a = madd(p, v128.load(v), a);
-      b = madd(p, v128.load(v, 16), b);
-      c = madd(p, v128.load(v, 32), c);
-      d = madd(p, v128.load(v, 48), d);
-      v += rowBytes;
-    }
-    v128.store(acc + i, a);
-    v128.store(acc + i, b, 16);
-    v128.store(acc + i, c, 32);
-    v128.store(acc + i, d, 48);
-  }
-  for (; i < rowBytes; i += 16) {
-    let a = f32x4.mul(v128.load(acc + i), scale);
-    let v = values + i;
-    for (let j = 0; j < valid; j++) {
-      a = madd(v128.load32_splat(weights + ((<usize>j) << 2)), v128.load(v), a);
-      v += rowBytes;
-    }
-    v128.store(acc + i, a);
-  }
+/** Tokens of a unit, a power of two, so that no unit crosses into another block; at least two units a thread where there are. */
+function unitTokens(group: i32, heads: i32, count: i32, threads: i32): i32 {
+  let size = 16;
+  while (size > 1 && size * group > ATTENTION_ROWS) size >>= 1;
+  while (threads > 1 && size > 1 && heads * (count / size) < 2 * threads) size >>= 1;
+  return size;
 }
 
 export function attention(pc: usize, thread: i32, threads: i32): void {
-  const heads = number(pc, A_HEADS),
-    group = heads / number(pc, A_KV_HEADS),
-    headDim = word(pc, A_HEAD_DIM);
-  const rowBytes = ((headDim + 3) & ~3) << 2;
-  const cacheBytes = word(pc, A_CAPACITY) * rowBytes;
-  const position = load<i32>(CTRL_POSITION),
+  const shape = word(pc, A_SHAPE),
+    heads = number(shape, SH_HEADS),
+    kvHeads = number(shape, SH_KV_HEADS),
+    position = load<i32>(CTRL_POSITION),
     count = tokens();
-  const q = scratch(thread),
-    acc = q + rowBytes,
-    weights = acc + rowBytes;
-  const dstStride = word(pc, W_DST_STRIDE);
-  for (let unit = thread; unit < heads * count; unit += threads) {
-    const head = unit / count,
-      token = unit % count;
-    const from = word(pc, W_SRC) + ((<usize>token * word(pc, W_SRC_STRIDE) + <usize>head * headDim) << 2);
-    const to = word(pc, W_DST) + ((<usize>token * dstStride + <usize>head * headDim) << 2);
-    memory.fill(q, 0, rowBytes << 1);
-    for (let i: usize = 0; i < headDim << 2; i += 4)
-      store<f32>(q + i, load<f32>(from + i) * real(pc, A_SCALE));
-    const keys = word(pc, A_KEYS) + <usize>(head / group) * cacheBytes;
-    const values = word(pc, A_VALUES) + <usize>(head / group) * cacheBytes;
-    const length = position + token + 1;
-    let largest: f32 = -Infinity,
-      total: f32 = 0;
-    for (let start = 0; start < length; start += KEY_BLOCK) {
-      const valid = min(KEY_BLOCK, length - start);
-      const best = max(largest, scoreBlock(q, keys + <usize>start * rowBytes, rowBytes, valid, weights));
-      const keep = start == 0 ? <f32>0 : f32x4.extract_lane(exp4(f32x4.splat(largest - best)), 0);
-      let partial = f32x4.splat(0);
-      for (let j = 0; j < KEY_BLOCK; j += 4) {
-        const score = v128.load(weights + ((<usize>j) << 2));
-        // exp4 clamps, so a masked key needs its zero spelled out.
-        const p = v128.and(
-          exp4(f32x4.sub(score, f32x4.splat(best))),
-          f32x4.gt(score, f32x4.splat(-Infinity)),
-        );
-        partial = f32x4.add(partial, p);
-        v128.store(weights + ((<usize>j) << 2), p);
-      }
-      total = total * keep + sum(partial);
-      mixValues(acc, keep, weights, values + <usize>start * rowBytes, rowBytes, valid);
-      largest = best;
+  const size = unitTokens(heads / kvHeads, kvHeads, count, threads);
+  const first = position / size,
+    last = (position + count - 1) / size;
+  // The latest tokens see the most keys: they come first, what is left over is small.
+  for (let unit = thread; unit < (last + 1 - first) * kvHeads; unit += threads) {
+    const start = (last - unit / kvHeads) * size,
+      from = max(start, position),
+      to = min(start + size, position + count);
+    attendTokens(pc, unit % kvHeads, from - position, to - from, thread);
+  }
+  if (thread == threads - 1) padRows(pc, heads, count);
+}
+
+function padRows(pc: usize, heads: i32, count: i32): void {
+  const stride = word(pc, W_DST_STRIDE),
+    used = <usize>heads * word(word(pc, A_SHAPE), SH_HEAD_DIM);
+  if (stride == used) return;
+  for (let t = 0; t < count; t++) {
+    memory.fill(word(pc, W_DST) + ((<usize>t * stride + used) << 2), 0, (stride - used) << 2);
+  }
+}
+
+/** `count` tokens of the tile from `first` on, all in one block, with the query heads of one kv head. */
+function attendTokens(pc: usize, head: i32, first: i32, count: i32, thread: i32): void {
+  const shape = word(pc, A_SHAPE),
+    headDim = word(shape, SH_HEAD_DIM),
+    padded = paddedHead(headDim),
+    kvHeads = number(shape, SH_KV_HEADS),
+    group = number(shape, SH_HEADS) / kvHeads,
+    position = load<i32>(CTRL_POSITION) + first,
+    rows = count * group,
+    rowState = stateBytes(padded),
+    blocks = position / KEY_BLOCK + 1;
+  const queries = scratch(thread),
+    states = attendEnd(queries, rows, padded, number(shape, SH_KV_BITS)),
+    parts = states + <usize>rows * rowState;
+  const keys = word(pc, A_KEYS) + <usize>head * headBytes(shape),
+    values = word(pc, A_VALUES) + <usize>head * headBytes(shape);
+  let query = queries;
+  for (let t = 0; t < count; t++) {
+    const x = word(pc, W_SRC) + ((<usize>(first + t) * word(pc, W_SRC_STRIDE) + <usize>(head * group) * headDim) << 2);
+    for (let h = 0; h < group; h++) {
+      const state = states + ((query - queries) / (padded << 2)) * rowState;
+      prepareQuery(shape, x + ((<usize>h * headDim) << 2), position + t, query, state);
+      query += padded << 2;
     }
-    const inverse: f32 = 1.0 / total;
-    for (let i: usize = 0; i < headDim << 2; i += 4) store<f32>(to + i, load<f32>(acc + i) * inverse);
-    if (head == heads - 1) {
-      const used = <usize>heads * headDim;
-      memory.fill(to + (headDim << 2), 0, (dstStride - used) << 2);
+  }
+  let from = 0;
+  let current = states;
+  while (from < blocks) {
+    const to = partEnd(head, from, blocks, kvHeads);
+    if (current != states) memory.copy(current, states, <usize>rows * rowState);
+    for (let r = 0; r < rows; r++) clearState(current + <usize>r * rowState, padded);
+    attend(shape, keys, values, from, to, queries, current, count, group, position + 1);
+    if (current != states) {
+      for (let r = 0; r < rows; r++) fold(states + <usize>r * rowState, current + <usize>r * rowState, padded);
+    }
+    current = parts;
+    from = to;
+  }
+  let state = states;
+  for (let t = 0; t < count; t++) {
+    const y = word(pc, W_DST) + ((<usize>(first + t) * word(pc, W_DST_STRIDE) + <usize>(head * group) * headDim) << 2);
+    for (let h = 0; h < group; h++) {
+      finishRow(state, y + ((<usize>h * headDim) << 2), headDim);
+      state += rowState;
     }
   }
 }

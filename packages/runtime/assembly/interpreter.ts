@@ -4,6 +4,7 @@ import {
   OP_ACTIVATE,
   OP_ADD,
   OP_ATTENTION,
+  OP_ATTEND_TOKEN,
   OP_BARRIER,
   OP_COPY_ROWS,
   OP_DENSE,
@@ -17,12 +18,15 @@ import {
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
   OP_WIDEN,
+  OP_STORE_KV,
 } from "../src/abi";
 import { attention } from "./attention";
+import { attendToken } from "./attention-token";
 import { dense } from "./dense";
 import { activate, add, multiply } from "./elementwise";
 import { embed } from "./embed";
 import { heads } from "./heads";
+import { storeKv } from "./kv-cache";
 import { norm } from "./norm";
 import { signGemm } from "./sign-gemm";
 import { signMultiply, signProduct } from "./sign-product";
@@ -60,6 +64,12 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_ATTENTION:
         attention(pc, thread, threads);
+        break;
+      case OP_ATTEND_TOKEN:
+        attendToken(pc, thread, threads);
+        break;
+      case OP_STORE_KV:
+        storeKv(pc, thread, threads);
         break;
       case OP_ACTIVATE:
         activate(pc, thread, threads);

@@ -71,3 +71,29 @@ export function exp4(v: v128): v128 {
   const power = i32x4.shl(i32x4.add(i32x4.sub(shifted, i32x4.splat(0x4b400000)), i32x4.splat(127)), 23);
   return f32x4.mul(p, power);
 }
+
+/** 2^x for x <= 0 to 1e-7 of it; what is below 2^-125 becomes that. */
+// @ts-ignore: decorator
+@inline
+export function powerOfTwo(v: v128): v128 {
+  const x = f32x4.max(v, f32x4.splat(-125.0));
+  const shifted = f32x4.add(x, f32x4.splat(12582912.0));
+  const r = f32x4.sub(x, f32x4.sub(shifted, f32x4.splat(12582912.0)));
+  let p = madd(r, f32x4.splat(1.3264727e-3), f32x4.splat(9.671513e-3));
+  p = madd(p, r, f32x4.splat(5.5507336e-2));
+  p = madd(p, r, f32x4.splat(2.4022242e-1));
+  p = madd(p, r, f32x4.splat(6.93147e-1));
+  p = madd(p, r, f32x4.splat(1.0));
+  // The nearest integer sits in the low mantissa bits of `shifted`; above them nothing survives the shift.
+  return i32x4.add(p, i32x4.shl(shifted, 23));
+}
+
+/** The largest lane. */
+// @ts-ignore: decorator
+@inline
+export function largestLane(v: v128): f32 {
+  return max(
+    max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
+    max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)),
+  );
+}

@@ -38,8 +38,10 @@ export const GEMM_MAX_ROWS = 2048;
 /** Scratch memory of the sign GEMM: steps, entries, byte tables; and for each row 16 short and 16 long sums. */
 export const GEMM_SCRATCH = 49408;
 export const GEMM_ROW_SCRATCH = 96;
-/** Keys that attention scores before it rescales its running sum. */
+/** Keys of a block of the KV cache, and keys that attention scores before it rescales its running sum. */
 export const KEY_BLOCK = 32;
+/** Floats a head is padded to in the KV cache. */
+export const HEAD_PAD = 8;
 /** Longest tile of tokens that the control block has room for. */
 export const MAX_TILE = 256;
 
@@ -98,6 +100,8 @@ export const OP_ADD = 9;
 export const OP_MULTIPLY = 10;
 /** The words of OP_SIGN_MULTIPLY up to S_IN_SCALE. */
 export const OP_SIGN_GEMM = 11;
+export const OP_STORE_KV = 12;
+export const OP_ATTEND_TOKEN = 13;
 export const OP_SIGN_MULTIPLY = 19;
 
 // Loading: stored bytes in a staging area become weights. Numbered apart, because a forward pass has none of them.
@@ -199,27 +203,69 @@ export const I_PLAIN = 0;
 export const I_RMS = 1;
 export const I_ACTIVATION = 2;
 
-// OP_HEADS: rotates (or copies) heads into a buffer or the KV cache. dst byte address =
-// dst + (token + (H_AT_POSITION ? position : 0)) * H_TOKEN_STRIDE * 4 + head * H_HEAD_STRIDE * 4
+// OP_HEADS: rotates heads from rows of src to rows of dst
 export const H_HEADS = 5;
 export const H_HEAD_DIM = 6;
-export const H_TOKEN_STRIDE = 7;
-export const H_HEAD_STRIDE = 8;
-export const H_AT_POSITION = 9;
-/** f32 [positions, headDim / 2]; 0: copy without rotation. */
-export const H_COS = 10;
-export const H_SIN = 11;
+/** Leading features of a head that are rotated, even; the others are copied. */
+export const H_ROTARY = 7;
+/** f32 [positions, H_ROTARY / 2] */
+export const H_COS = 8;
+export const H_SIN = 9;
 
-// OP_ATTENTION: src = q, caches f32 [kvHeads, capacity, headDim padded to 4]
-export const A_KEYS = 5;
-export const A_VALUES = 6;
-export const A_HEADS = 7;
-export const A_KV_HEADS = 8;
-export const A_HEAD_DIM = 9;
+// OP_STORE_KV (new keys and values into the cache), OP_ATTENTION (a tile whose keys and values are there already) and
+// OP_ATTEND_TOKEN (both for one token): src = queries, dst = mixed values. Queries and keys come before the rotary embedding.
+// A cache holds [kvHeads, capacity / KEY_BLOCK] blocks. With D = headDim padded to HEAD_PAD, a block of keys is [D, 32] and one
+// of values [32, D] numbers of `SH_KV_BITS` bits. 8-bit blocks interleave the two neighbours along their outer axis,
+// [D / 2, 32, 2] and [16, D, 2], and end with f32 [32] step sizes, one a position.
+/** New keys and values, f32 rows. */
+export const A_NEW_KEYS = 5;
+export const A_NEW_VALUES = 6;
+/** Floats from row to row of both. */
+export const A_NEW_STRIDE = 7;
+/** Caches of this layer. */
+export const A_KEYS = 8;
+export const A_VALUES = 9;
+/** What all layers of a kind share: the words below. */
+export const A_SHAPE = 10;
+/** OP_ATTEND_TOKEN: states of parts of heads, ATTENTION_PARTS_LONG * heads of them. */
+export const A_PARTS = 11;
+
+// the words that A_SHAPE points to
+export const SH_HEADS = 0;
+export const SH_KV_HEADS = 1;
+export const SH_HEAD_DIM = 2;
+/** Leading features of a head that are rotated, even. */
+export const SH_ROTARY = 3;
 /** Positions of the cache, a multiple of KEY_BLOCK. */
-export const A_CAPACITY = 10;
-/** f32 */
-export const A_SCALE = 11;
+export const SH_CAPACITY = 4;
+/** f32, what multiplies q k^T times log2(e): weights are powers of two. */
+export const SH_SCALE = 5;
+/** f32 [capacity, SH_ROTARY / 2] */
+export const SH_COS = 6;
+export const SH_SIN = 7;
+/** 32 (f32), 16 (f16) or 8 (integers). */
+export const SH_KV_BITS = 8;
+/** i32 [kvHeads], zero between instructions: parts of a head that are done. */
+export const SH_COUNTERS = 9;
+export const SHAPE_BYTES = 64;
+
+/**
+ * The blocks of all kv heads of a token, in a row, are cut into so many equal parts, which are dealt to threads: a number of
+ * its own, so that results do not depend on threads. More where the context is long.
+ */
+export const ATTENTION_PARTS = 4;
+export const ATTENTION_PARTS_LONG = 8;
+/** Blocks from which on the context is long. */
+export const ATTENTION_LONG = 128;
+/** Query rows that a tile of attention takes at once, where heads do not share more. */
+export const ATTENTION_ROWS = 32;
+/** Bytes of a row's state before its mixed values: largest score, sum of weights, what to rescale by, two step sizes. */
+export const STATE_HEAD = 32;
+export const STATE_LARGEST = 0;
+export const STATE_TOTAL = 4;
+export const STATE_KEEP = 8;
+export const STATE_QUERY_STEP = 12;
+export const STATE_WEIGHT_STEP = 16;
 
 // OP_ACTIVATE: dst = act(src) (* gate partner); all strides W_SRC_STRIDE
 export const X_KIND = 5;

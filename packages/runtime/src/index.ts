@@ -1,6 +1,7 @@
 /** Runs dense and packed models on WebAssembly, in Node and in the browser. */
 export { load, type LoadSource } from "./load.js";
 export { loadModel, type LoadOptions } from "./load-model.js";
+export { KV_BITS, type KvBits } from "./kv-layout.js";
 export type { RuntimeDevice } from "./executors/open.js";
 export type { Capabilities } from "./executors/types.js";
 export { RuntimeModel, type LogitsTile, type Prompt } from "./session/runtime-model.js";

@@ -13,6 +13,7 @@ import {
 import type { Executor, Team } from "./executors/types.js";
 import { buildProgram, type Program } from "./program/build.js";
 import type { SignBits } from "./program/emitter.js";
+import { KV_BITS, type KvBits } from "./kv-layout.js";
 import { RuntimeModel } from "./session/runtime-model.js";
 import { TileRunner } from "./session/tile-runner.js";
 import { Arena, MAX_MODEL_BYTES, tooLarge } from "./weights/arena.js";
@@ -27,19 +28,24 @@ export interface LoadOptions {
   readonly threads?: number | undefined;
   /** Most tokens of one text. @default what the model was trained for, 2048 at most */
   readonly contextTokens?: number | undefined;
-  /** Tokens that are computed together when a prompt is read. @default 64 */
+  /** Tokens that are computed together when a prompt is read. @default 32 */
   readonly tileTokens?: number | undefined;
   /**
    * Bits that sums of four inputs are rounded to when a single token meets factored linears: relative error of a product about
    * 6e-4 for 12, 8e-3 for 8 (faster), 6e-5 for 16 (slower). Prompts are read without rounding. @default 12
    */
   readonly signBits?: SignBits | undefined;
+  /**
+   * Bits of a number of the KV cache: 32 (f32), 16 (binary16) or 8 (integers with a step size for each head and position).
+   * @default 16 for packed models, 32 for dense ones
+   */
+  readonly kvBits?: KvBits | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
 
 const DEFAULT_CONTEXT = 2048;
-const DEFAULT_TILE = 64;
+const DEFAULT_TILE = 32;
 
 /**
  * Reads the weights once, into one memory, and makes the program. The model's checkpoint may be closed afterwards.
@@ -58,7 +64,9 @@ export async function loadModel(
   const tile = checkTile(options.tileTokens ?? DEFAULT_TILE);
   const capacity = pad(contextTokens, KEY_BLOCK);
   const plan = await planExecution(options.device ?? "auto", options.threads);
-  const bytes = estimateWeightBytes(model) + kvCacheBytes(model, capacity) + scratchBytes(model, tile);
+  const kvBits = checkKvBits(options.kvBits ?? defaultKvBits(model));
+  const bytes =
+    estimateWeightBytes(model) + kvCacheBytes(model, capacity, kvBits) + scratchBytes(model, tile);
   if (bytes > MAX_MODEL_BYTES) throw tooLarge(bytes);
 
   const arena = new Arena(plan.shared, bytes);
@@ -71,7 +79,7 @@ export async function loadModel(
   let executor = plan.shared ? plan.open(arena.memory, threads) : undefined;
   try {
     const opened = typeof tokenizer === "function" ? await tokenizer() : tokenizer;
-    const placed = await placeModel(arena, model, { capacity, signal, onProgress });
+    const placed = await placeModel(arena, model, { capacity, kvBits, signal, onProgress });
     const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads, signBits });
     const fill = placed.filler?.prepare(model.checkpoint);
     executor ??= plan.open(arena.memory, threads);
@@ -151,4 +159,17 @@ function checkTile(tile: number): number {
 function checkSignBits(bits: number): void {
   if (bits === 8 || bits === 12 || bits === 16) return;
   throw new SubbitError("usage", `signBits = ${bits} was asked, but it must be 8, 12 or 16.`);
+}
+
+/** Rounding to 16 bits is far below the error of sign products by lookup; dense models keep float32's own. */
+function defaultKvBits(model: Model): KvBits {
+  return model.manifest === undefined ? 32 : 16;
+}
+
+function checkKvBits(bits: KvBits): KvBits {
+  if (KV_BITS.includes(bits)) return bits;
+  throw new SubbitError(
+    "usage",
+    `kvBits = ${String(bits)} was asked, but the KV cache has 32, 16 or 8 bits a number.`,
+  );
 }

@@ -8,8 +8,6 @@ import {
   NORM_RMS,
   OP_ACTIVATE,
   OP_ADD,
-  OP_ATTENTION,
-  OP_HEADS,
   OP_MULTIPLY,
   OP_NORM,
 } from "../src/abi.js";
@@ -75,111 +73,6 @@ describe(`other kernels, seed ${SEED}`, () => {
       }
     }
   });
-
-  it.each([
-    [1, 2],
-    [3, 16],
-    [4, 20],
-    [2, 6],
-  ])("rotates %i heads of %i into the cache", async (count, headDim) => {
-    const [tokens, position, capacity] = [3, 5, 32];
-    const [features, half] = [count * headDim, headDim / 2];
-    const x = gaussian(tokens * features, SEED);
-    const angle = (p: number, i: number): number => p * 10000 ** (-i / half);
-    const angles = Array.from({ length: capacity * half }, (_, i) => angle(Math.floor(i / half), i % half));
-    const check = twinCheck();
-    for (const backend of ALL_BACKENDS) {
-      for (const rotate of [true, false]) {
-        const bench = new Bench(backend, tokens, position);
-        const rowFloats = pad(headDim, 4);
-        const cache = bench.room(count * capacity * rowFloats * 4);
-        const [cos, sin] = rotate
-          ? [Math.cos, Math.sin].map((f) => bench.put(Float32Array.from(angles, f)))
-          : [0, 0];
-        const src = bench.putRows(x, features, pad(features, 32));
-        bench.emit([
-          OP_HEADS,
-          src,
-          pad(features, 32),
-          cache,
-          0,
-          count,
-          headDim,
-          rowFloats,
-          capacity * rowFloats,
-          1,
-          cos,
-          sin,
-        ]);
-        await bench.run();
-        if (rotate) check(backend, bench.read(cache, count * capacity * rowFloats));
-        for (let t = 0; t < tokens; t++) {
-          for (let h = 0; h < count; h++) {
-            const got = bench.read(cache + (h * capacity + t + position) * rowFloats * 4, headDim);
-            for (let i = 0; i < half; i++) {
-              const [a, b] = [x[t * features + h * headDim + i], x[t * features + h * headDim + half + i]];
-              const turn = rotate ? angle(t + position, i) : 0;
-              expect(Math.abs(got[i] - (a * Math.cos(turn) - b * Math.sin(turn)))).toBeLessThan(TOLERANCE);
-              expect(Math.abs(got[half + i] - (b * Math.cos(turn) + a * Math.sin(turn)))).toBeLessThan(
-                TOLERANCE,
-              );
-            }
-          }
-        }
-      }
-    }
-  });
-
-  it.each([
-    [1, 1, 4, 0],
-    [3, 1, 16, 0],
-    [4, 2, 20, 30],
-    [2, 2, 6, 100],
-    [6, 2, 64, 61],
-  ])(
-    "attention of %i heads over %i kv heads of %i from position %i",
-    async (heads, kvHeads, headDim, position) => {
-      const tokens = 4;
-      const capacity = pad(position + tokens, 32);
-      const rowFloats = pad(headDim, 4);
-      const [features, stride] = [heads * headDim, pad(heads * headDim, 32)];
-      const q = gaussian(tokens * features, SEED);
-      const [keys, values] = [1, 2].map((i) => gaussian(kvHeads * capacity * headDim, SEED + i));
-      const scale = 2 / Math.sqrt(headDim);
-      const want = new Float64Array(tokens * stride);
-      for (let t = 0; t < tokens; t++) {
-        for (let h = 0; h < heads; h++) {
-          const row = (j: number): number => (Math.floor(h / (heads / kvHeads)) * capacity + j) * headDim;
-          const weights = Array.from({ length: position + t + 1 }, (_, j) => {
-            let score = 0;
-            for (let i = 0; i < headDim; i++) score += q[t * features + h * headDim + i] * keys[row(j) + i];
-            return Math.exp(score * scale);
-          });
-          const total = weights.reduce((a, b) => a + b, 0);
-          for (let i = 0; i < headDim; i++) {
-            want[t * stride + h * headDim + i] = weights.reduce(
-              (sum, p, j) => sum + (p / total) * values[row(j) + i],
-              0,
-            );
-          }
-        }
-      }
-      const check = twinCheck();
-      for (const backend of ALL_BACKENDS) {
-        const bench = new Bench(backend, tokens, position);
-        const dst = bench.room(tokens * stride * 4);
-        const src = bench.putRows(q, features, stride);
-        const [k, v] = [keys, values].map((cache) => bench.putRows(cache, headDim, rowFloats));
-        bench.emit([OP_ATTENTION, src, stride, dst, stride, k, v, heads, kvHeads, headDim, capacity], {
-          11: scale,
-        });
-        await bench.run();
-        const got = bench.read(dst, tokens * stride);
-        expect(maxDifference(got, want)).toBeLessThan(5 * TOLERANCE);
-        check(backend, got);
-      }
-    },
-  );
 
   it("activations, sums and products", async () => {
     const count = 64;

@@ -1,7 +1,6 @@
 /** A model in memory becomes a program in memory: lowered, fused, scheduled, given scratch memory and encoded. */
 import { blockForward, finalNorm, type ModelSpec } from "@subbit/core";
 import {
-  A_HEAD_DIM,
   CTRL_NIBBLE_MASK,
   CTRL_SCRATCH,
   CTRL_SCRATCH_STRIDE,
@@ -11,9 +10,7 @@ import {
   GEMM_SCRATCH,
   INSTRUCTION_BYTES,
   INSTRUCTION_WORDS,
-  KEY_BLOCK,
   M_COLS,
-  OP_ATTENTION,
   OP_BARRIER,
   OP_DENSE,
   OP_SIGN_GEMM,
@@ -199,9 +196,9 @@ function threadScratchBytes(draft: Draft): number {
     const value = draft.operands[index];
     return typeof value === "number" ? value : 0;
   };
-  // Four widened rows and two times four products; a query, an accumulator and a block of scores; sixteen sums.
+  if (draft.scratchBytes) return draft.scratchBytes;
+  // Four widened rows and two times four products.
   if (draft.op === OP_DENSE) return DENSE_ROW_TILE * operand(M_COLS) * 4 + 32;
-  if (draft.op === OP_ATTENTION) return 2 * pad(operand(A_HEAD_DIM), 4) * 4 + KEY_BLOCK * 4;
   if (draft.op === OP_SIGN_GEMM) {
     return GEMM_SCRATCH + Math.min(operand(S_ROWS), GEMM_MAX_ROWS) * GEMM_ROW_SCRATCH;
   }

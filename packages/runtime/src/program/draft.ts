@@ -26,6 +26,8 @@ export interface Draft {
    * thread reads back only what it wrote itself.
    */
   readonly chained?: boolean;
+  /** Scratch memory that each thread needs for it; 0 or absent: what its kind needs by its operands. */
+  readonly scratchBytes?: number;
 }
 
 export function isValue(operand: Operand | undefined): operand is Value {

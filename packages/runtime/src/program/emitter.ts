@@ -37,8 +37,14 @@ export class Emitter {
     writes: Value[],
     operands: Record<number, Operand>,
     chained = false,
+    scratchBytes = 0,
   ): void {
-    this.#drafts.push({ op, reads, writes, operands, chained });
+    this.#drafts.push({ op, reads, writes, operands, chained, scratchBytes });
+  }
+
+  /** Takes back a draft that was emitted since the last `take`. */
+  withdraw(draft: Draft): void {
+    this.#drafts.splice(this.#drafts.indexOf(draft), 1);
   }
 
   /** f32 rows of `features`, padded. */

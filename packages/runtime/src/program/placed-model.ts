@@ -2,13 +2,18 @@
 import type { LinearSite, NormSite } from "@subbit/core";
 import type { PlacedLinear, PlacedNorm } from "../weights/place.js";
 
+/** Byte addresses of what attention of a layer needs; layouts are said at OP_ATTENTION in abi.ts. */
+export interface PlacedAttention {
+  readonly shape: number;
+  readonly keys: number;
+  readonly values: number;
+}
+
 export interface PlacedModel {
   linear(site: LinearSite): PlacedLinear;
   norm(site: NormSite): PlacedNorm;
-  /** Keys or values of a layer: f32 [kvHeads, capacity, headDim padded to 4]. */
-  cache(layer: number, kind: "keys" | "values"): number;
-  readonly capacity: number;
-  /** f32 [capacity, headDim / 2] */
+  attention(layer: number): PlacedAttention;
+  /** f32 [capacity, rotated features / 2] */
   readonly cos: number;
   readonly sin: number;
 }

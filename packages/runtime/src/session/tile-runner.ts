@@ -8,9 +8,6 @@ import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
 import { Mutex } from "./mutex.js";
 
-/** Fewer tokens than this are computed sooner one by one: the kernels for many take sixteen at a time. */
-const MIN_TILE = 6;
-
 export class TileRunner {
   readonly program: Program;
   #memory: WebAssembly.Memory | undefined;
@@ -47,11 +44,10 @@ export class TileRunner {
       beforeTile();
       const logits = await this.#mutex.run(async () => {
         const from = Math.min(this.cachedPrefix(ids), ids.length - 1);
-        const count = ids.length - from < MIN_TILE ? 1 : Math.min(this.program.tileTokens, ids.length - from);
-        const to = from + count;
+        const to = Math.min(from + this.program.tileTokens, ids.length);
         const last = to === ids.length;
-        // A few tokens are a matter of latency; what evaluation reads below never depends on how a text is cut.
-        const pass = count === 1 ? this.program.token : this.program.tile;
+        // A token alone is a matter of latency; what evaluation reads below never depends on how a text is cut.
+        const pass = to - from === 1 ? this.program.token : this.program.tile;
         await this.#run(pass, ids, from, to, last ? to - from - 1 : undefined);
         return last ? this.#read(pass.logits, to - from - 1, 1) : undefined;
       });

@@ -64,3 +64,16 @@ export function exp(value: number): number {
   p = f(f(f(p * f(r * r)) + r) + 1);
   return f(p * 2 ** n);
 }
+
+/** Of 2^r - 1, highest power first; |r| <= 1/2. */
+const POWER_POLYNOMIAL = [1.3264727e-3, 9.671513e-3, 5.5507336e-2, 2.4022242e-1, 6.93147e-1, 1].map(f);
+
+/** 2^x for x <= 0 as `powerOfTwo` of assembly/simd.ts computes it. */
+export function powerOfTwo(fused: boolean, value: number): number {
+  const x = Math.max(value, -125);
+  const n = f(f(x + MAGIC) - MAGIC);
+  const r = f(x - n);
+  let p = POWER_POLYNOMIAL[0];
+  for (let i = 1; i < POWER_POLYNOMIAL.length; i++) p = madd(fused, p, r, POWER_POLYNOMIAL[i]);
+  return f(p * 2 ** n);
+}

@@ -1,12 +1,8 @@
-/** Twin of causal attention over the KV cache. */
+/** Twins of causal attention over the KV cache, of a tile and of a token. */
 import {
-  A_CAPACITY,
-  A_HEADS,
-  A_HEAD_DIM,
-  A_KEYS,
-  A_KV_HEADS,
-  A_SCALE,
-  A_VALUES,
+  ATTENTION_LONG,
+  ATTENTION_PARTS,
+  ATTENTION_PARTS_LONG,
   CTRL_POSITION,
   CTRL_TOKENS,
   KEY_BLOCK,
@@ -15,69 +11,97 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../abi.js";
-import { dot, exp, madd, sumLanes } from "./arithmetic.js";
-import { control, floats, real, word, type MemoryViews } from "./memory.js";
+import { attendBlock, fold, newState, prepareQuery, type Query, type State } from "./attend.js";
+import { readBlock, shapeOf, storeKv, type Block, type Shape } from "./kv-cache.js";
+import { control, floats, word, type MemoryViews } from "./memory.js";
+import { rotate } from "./rotary.js";
 
 const f = Math.fround;
 
+/** Keys and values of the tile are in the cache. */
 export function attention(m: MemoryViews, pc: number): void {
-  const heads = word(m, pc, A_HEADS);
-  const group = heads / word(m, pc, A_KV_HEADS);
-  const headDim = word(m, pc, A_HEAD_DIM);
-  const rowFloats = Math.ceil(headDim / 4) * 4;
-  const cacheFloats = word(m, pc, A_CAPACITY) * rowFloats;
+  const shape = shapeOf(m, pc);
+  const { heads, headDim } = shape;
   const stride = word(m, pc, W_DST_STRIDE);
-  const scale = real(m, pc, A_SCALE);
-  const query = new Float32Array(rowFloats);
+  const blockOf = blockReader(m, pc, shape);
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
-    const length = control(m, CTRL_POSITION) + token + 1;
-    const row = floats(m, pc, W_DST) + token * stride;
+    const position = control(m, CTRL_POSITION) + token;
+    const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
+    const y = floats(m, pc, W_DST) + token * stride;
     for (let head = 0; head < heads; head++) {
-      const from = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE) + head * headDim;
-      for (let i = 0; i < headDim; i++) query[i] = m.f32[from + i] * scale;
-      const cache = Math.floor(head / group) * cacheFloats;
-      const keys = floats(m, pc, A_KEYS) + cache;
-      const values = floats(m, pc, A_VALUES) + cache;
-      const mixed = attend(m, query, keys, values, length);
-      for (let i = 0; i < headDim; i++) m.f32[row + head * headDim + i] = mixed[i];
+      const kvHead = Math.floor((head * shape.kvHeads) / heads);
+      const rotated = rotate(m.f32, x + head * headDim, headDim, { ...shape, position }, shape.scale);
+      const { total, mixed } = attendRow(
+        m.fused,
+        shape,
+        prepareQuery(shape, rotated),
+        position,
+        kvHead,
+        blockOf,
+      );
+      const inverse = f(1 / total);
+      for (let i = 0; i < headDim; i++) m.f32[y + head * headDim + i] = mixed[i] * inverse;
     }
-    m.f32.fill(0, row + heads * headDim, row + stride);
+    m.f32.fill(0, y + heads * headDim, y + stride);
   }
 }
 
-/** softmax(K q) V over `length` keys, block by block with a running maximum, as the kernel rounds it. */
-function attend(
-  m: MemoryViews,
-  query: Float32Array,
-  keys: number,
-  values: number,
-  length: number,
-): Float32Array {
-  const size = query.length;
-  const mixed = new Float32Array(size);
-  let largest = -Infinity;
-  let total = 0;
-  for (let start = 0; start < length; start += KEY_BLOCK) {
-    const count = Math.min(KEY_BLOCK, length - start);
-    const weights = new Float32Array(count);
-    for (let j = 0; j < count; j++)
-      weights[j] = dot(m.fused, m.f32, keys + (start + j) * size, query, 0, size);
-    const best = weights.reduce((a, b) => Math.max(a, b), largest);
-    const keep = start === 0 ? 0 : exp(f(largest - best));
-    const partial = new Float32Array(4);
-    for (let j = 0; j < count; j++) {
-      weights[j] = exp(f(weights[j] - best));
-      partial[j & 3] += weights[j];
+/** Stores the token's key and value first. */
+export function attendToken(m: MemoryViews, pc: number): void {
+  storeKv(m, pc);
+  attention(m, pc);
+}
+
+type BlockReader = (kvHead: number, block: number) => { keys: Block; values: Block };
+
+/** Reads every block once. */
+function blockReader(m: MemoryViews, pc: number, shape: Shape): BlockReader {
+  const read = new Map<string, { keys: Block; values: Block }>();
+  return (kvHead, block) => {
+    const name = `${kvHead} ${block}`;
+    let found = read.get(name);
+    if (found === undefined) {
+      const [keys, values] = (["key", "value"] as const).map((kind) =>
+        readBlock(m, pc, kind, shape, kvHead, block),
+      );
+      found = { keys, values };
+      read.set(name, found);
     }
-    total = f(f(total * keep) + sumLanes(partial[0], partial[1], partial[2], partial[3]));
-    for (let i = 0; i < size; i++) {
-      let sum = f(mixed[i] * keep);
-      for (let j = 0; j < count; j++)
-        sum = madd(m.fused, weights[j], m.f32[values + (start + j) * size + i], sum);
-      mixed[i] = sum;
+    return found;
+  };
+}
+
+/** The blocks of a token's kv heads, in a row, are cut into parts; those of this head are computed apart and added up. */
+function attendRow(
+  fused: boolean,
+  shape: Shape,
+  query: Query,
+  position: number,
+  kvHead: number,
+  blockOf: BlockReader,
+): State {
+  const blocks = Math.floor(position / KEY_BLOCK) + 1;
+  const items = shape.kvHeads * blocks;
+  const parts = Math.min(items, items >= ATTENTION_LONG ? ATTENTION_PARTS_LONG : ATTENTION_PARTS);
+  const cuts = Array.from(
+    { length: parts },
+    (_, part) => Math.floor((items * part) / parts) - kvHead * blocks,
+  );
+  let whole: State | undefined;
+  let state = newState(shape);
+  for (let block = 0; block < blocks; block++) {
+    if (block > 0 && cuts.includes(block)) {
+      whole = joined(fused, whole, state);
+      state = newState(shape);
     }
-    largest = best;
+    const { keys, values } = blockOf(kvHead, block);
+    attendBlock(fused, shape, query, keys, values, state, position + 1 - block * KEY_BLOCK);
   }
-  const inverse = f(1 / total);
-  return mixed.map((value) => value * inverse);
+  return joined(fused, whole, state);
+}
+
+function joined(fused: boolean, whole: State | undefined, part: State): State {
+  if (whole === undefined) return part;
+  fold(fused, whole, part);
+  return whole;
 }

@@ -4,6 +4,7 @@ import {
   OP_ACTIVATE,
   OP_ADD,
   OP_ATTENTION,
+  OP_ATTEND_TOKEN,
   OP_BARRIER,
   OP_COPY_ROWS,
   OP_DENSE,
@@ -17,11 +18,13 @@ import {
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
   OP_WIDEN,
+  OP_STORE_KV,
 } from "../abi.js";
-import { attention } from "./attention.js";
+import { attendToken, attention } from "./attention.js";
 import { dense, embed } from "./dense.js";
 import { activate, add, multiply } from "./elementwise.js";
 import { heads } from "./heads.js";
+import { storeKv } from "./kv-cache.js";
 import { word, type MemoryViews, type Twin } from "./memory.js";
 import { norm } from "./norm.js";
 import { signGemm } from "./sign-gemm.js";
@@ -39,6 +42,8 @@ const TWINS = new Map<number, Twin>([
   [OP_SIGN_GEMM, signGemm],
   [OP_HEADS, heads],
   [OP_ATTENTION, attention],
+  [OP_ATTEND_TOKEN, attendToken],
+  [OP_STORE_KV, storeKv],
   [OP_ACTIVATE, activate],
   [OP_ADD, add],
   [OP_MULTIPLY, multiply],

@@ -1,6 +1,7 @@
 /** Bytes a model will need, from its manifest and tensor list alone: so that one that cannot fit is refused before it is read. */
 import { LINEAR_ROLES, type Model } from "@subbit/core";
 import { DENSE_COL_PAD, DENSE_ROW_TILE, ROW_PAD } from "../abi.js";
+import { kvLayerBytes, type KvBits } from "../kv-layout.js";
 import { packedSignBytes } from "./pack-signs.js";
 import { pad } from "./place.js";
 
@@ -41,10 +42,10 @@ function storedBits(model: Model, tensor: string): number {
   return checkpoint.format === "safetensors" && (dtype === "F16" || dtype === "BF16") ? 16 : 32;
 }
 
-/** f32 keys and values of every layer for `capacity` positions. */
-export function kvCacheBytes(model: Model, capacity: number): number {
+/** Keys and values of every layer for `capacity` positions. */
+export function kvCacheBytes(model: Model, capacity: number, bits: KvBits): number {
   const { kvHeads, headDim } = model.spec.attention;
-  return 2 * 4 * model.spec.layers * kvHeads * capacity * pad(headDim, 4);
+  return 2 * model.spec.layers * kvLayerBytes(bits, kvHeads, headDim, capacity);
 }
 
 /** Activations of a tile, generously: the widest rows that live at the same time, and the logits. */

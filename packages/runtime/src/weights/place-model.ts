@@ -9,12 +9,13 @@ import {
   type NormSite,
   type OnProgress,
 } from "@subbit/core";
+import type { KvBits } from "../kv-layout.js";
 import type { PlacedModel } from "../program/placed-model.js";
 import type { Arena } from "./arena.js";
 import { Filler } from "./filler.js";
+import { placeAttention } from "./place-cache.js";
 import { StoredPlacer } from "./place-stored.js";
 import {
-  pad,
   placeDense,
   placeLinear,
   placeNorm,
@@ -26,6 +27,7 @@ import {
 export interface PlaceOptions {
   /** Positions of the KV cache, a multiple of KEY_BLOCK. */
   readonly capacity: number;
+  readonly kvBits: KvBits;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -46,7 +48,7 @@ const BLOCK_NORMS = ["attention-norm", "mlp-norm"] as const;
  */
 export async function placeModel(arena: Arena, model: Model, options: PlaceOptions): Promise<PlacedWeights> {
   const { spec } = model;
-  const { capacity } = options;
+  const { capacity, kvBits } = options;
   throwIfAborted(options.signal);
   const filler = holdsStoredTensors(model) ? new Filler(arena) : undefined;
   const { linears, norms, embedding, head } =
@@ -54,22 +56,13 @@ export async function placeModel(arena: Arena, model: Model, options: PlaceOptio
       ? await readWeights(arena, model, options)
       : planWeights(new StoredPlacer(arena, filler, model), spec);
 
-  const { kvHeads, headDim } = spec.attention;
-  const cacheBytes = 4 * kvHeads * capacity * pad(headDim, 4);
-  const caches = Array.from({ length: spec.layers }, () => ({
-    keys: arena.allocate(cacheBytes),
-    values: arena.allocate(cacheBytes),
-  }));
-  const [cos, sin] = [Math.cos, Math.sin].map((turn) =>
-    placeAngles(arena, spec.rope.inverseFrequencies, capacity, turn),
-  );
+  const { layers, cos, sin } = placeAttention(arena, spec, capacity, kvBits);
   return {
     model: {
       linear: (site: LinearSite) => get(linears, `${site.layer} ${site.role}`),
       norm: (site: NormSite) =>
         get(norms, site.role === "final-norm" ? site.role : `${site.layer} ${site.role}`),
-      cache: (layer, kind) => caches[layer][kind],
-      capacity,
+      attention: (layer) => layers[layer],
       cos,
       sin,
     },
@@ -130,19 +123,4 @@ function get<T>(map: ReadonlyMap<string, T>, key: string): T {
   const value = map.get(key);
   if (value === undefined) throw new RangeError(`Nothing was placed for ${key}.`);
   return value;
-}
-
-/** [capacity, headDim / 2] */
-function placeAngles(
-  arena: Arena,
-  inverse: Float64Array,
-  capacity: number,
-  turn: (angle: number) => number,
-): number {
-  const table = new Float32Array(capacity * inverse.length);
-  for (let position = 0; position < capacity; position++) {
-    for (let i = 0; i < inverse.length; i++)
-      table[position * inverse.length + i] = turn(position * inverse[i]);
-  }
-  return arena.putFloats(table, table.length);
 }

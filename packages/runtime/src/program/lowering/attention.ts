@@ -1,29 +1,26 @@
 /** Rotary embedding, the KV cache and attention as instructions. */
-import type { AttentionSpec, RopeSpec } from "@subbit/core";
-import { SubbitError } from "@subbit/core";
+import { SubbitError, type AttentionSpec, type RopeSpec } from "@subbit/core";
 import {
-  A_CAPACITY,
-  A_HEADS,
-  A_HEAD_DIM,
   A_KEYS,
-  A_KV_HEADS,
-  A_SCALE,
+  A_NEW_KEYS,
+  A_NEW_STRIDE,
+  A_NEW_VALUES,
+  A_PARTS,
+  A_SHAPE,
   A_VALUES,
-  H_AT_POSITION,
   H_COS,
   H_HEADS,
   H_HEAD_DIM,
-  H_HEAD_STRIDE,
+  H_ROTARY,
   H_SIN,
-  H_TOKEN_STRIDE,
   OP_ATTENTION,
+  OP_ATTEND_TOKEN,
   OP_HEADS,
-  W_DST,
+  OP_STORE_KV,
   W_SRC,
-  W_SRC_STRIDE,
 } from "../../abi.js";
-import { pad } from "../../weights/place.js";
-import { strideOf, type Value } from "../draft.js";
+import { attentionScratchBytes, partsBytes } from "../../kv-layout.js";
+import { isValue, strideOf, type Value } from "../draft.js";
 import type { Emitter } from "../emitter.js";
 import type { PlacedModel } from "../placed-model.js";
 import { between } from "./rows.js";
@@ -36,25 +33,19 @@ export function emitRope(
   headDim: number,
   spec: RopeSpec,
 ): Value {
-  const covered = spec.inverseFrequencies.length * 2;
-  if (covered !== headDim) {
-    throw new SubbitError("internal", `Rotary tables for ${covered} met heads of ${headDim}.`);
-  }
   const y = emitter.like(x);
   emitter.emit(OP_HEADS, [x], [y], {
-    [W_SRC]: x,
-    [W_SRC_STRIDE]: strideOf(x),
-    [W_DST]: y,
+    ...between(x, y),
     [H_HEADS]: heads,
     [H_HEAD_DIM]: headDim,
-    [H_TOKEN_STRIDE]: strideOf(y),
-    [H_HEAD_STRIDE]: headDim,
+    [H_ROTARY]: spec.inverseFrequencies.length * 2,
     [H_COS]: model.cos,
     [H_SIN]: model.sin,
   });
   return y;
 }
 
+/** For a token one instruction does all; a tile stores its keys and values first, for its tokens see each other's. */
 export function emitAttention(
   emitter: Emitter,
   model: PlacedModel,
@@ -62,53 +53,40 @@ export function emitAttention(
   spec: AttentionSpec,
   layer: number,
 ): Value {
-  const { q, k, v } = tensors;
-  const { heads, kvHeads, headDim, scale } = spec;
-  const keys = emitter.fixed(model.cache(layer, "keys"));
-  const values = emitter.fixed(model.cache(layer, "values"));
-  intoCache(emitter, model, k, keys, kvHeads, headDim);
-  intoCache(emitter, model, v, values, kvHeads, headDim);
+  const { heads, kvHeads, headDim } = spec;
+  const [q, k] = [tensors.q, tensors.k].map((x) => withoutRope(emitter, x));
+  const { v } = tensors;
+  const placed = model.attention(layer);
+  const keys = emitter.fixed(placed.keys);
+  const values = emitter.fixed(placed.values);
   const y = emitter.rows(heads * headDim);
-  emitter.emit(OP_ATTENTION, [q, keys, values], [y], {
-    ...between(q, y),
-    [A_KEYS]: keys,
-    [A_VALUES]: values,
-    [A_HEADS]: heads,
-    [A_KV_HEADS]: kvHeads,
-    [A_HEAD_DIM]: headDim,
-    [A_CAPACITY]: model.capacity,
-    [A_SCALE]: { real: scale },
-  });
+  const cache = { [A_KEYS]: keys, [A_VALUES]: values, [A_SHAPE]: placed.shape };
+  const news = { [A_NEW_KEYS]: k, [A_NEW_VALUES]: v, [A_NEW_STRIDE]: strideOf(k) };
+  const scratchBytes = attentionScratchBytes(heads, kvHeads, headDim);
+  if (emitter.mode === "token") {
+    const parts = emitter.value(partsBytes(heads, headDim));
+    const operands = { ...between(q, y), ...news, ...cache, [A_PARTS]: parts };
+    emitter.emit(
+      OP_ATTEND_TOKEN,
+      [q, k, v, keys, values],
+      [y, keys, values, parts],
+      operands,
+      false,
+      scratchBytes,
+    );
+  } else {
+    emitter.emit(OP_STORE_KV, [k, v], [keys, values], { ...news, ...cache }, false, scratchBytes);
+    emitter.emit(OP_ATTENTION, [q, keys, values], [y], { ...between(q, y), ...cache }, false, scratchBytes);
+  }
   return y;
 }
 
-/** Rotated keys go to the cache directly; anything else is copied. */
-function intoCache(
-  emitter: Emitter,
-  model: PlacedModel,
-  x: Value,
-  cache: Value,
-  heads: number,
-  headDim: number,
-): void {
-  const rowFloats = pad(headDim, 4);
-  const place = {
-    [W_DST]: cache,
-    [H_TOKEN_STRIDE]: rowFloats,
-    [H_HEAD_STRIDE]: model.capacity * rowFloats,
-    [H_AT_POSITION]: 1,
-  };
+/** Attention rotates what it reads itself, as its shape says: an instruction that rotated `x` is taken back. */
+function withoutRope(emitter: Emitter, x: Value): Value {
   const producer = emitter.producerOf(x);
-  if (producer?.op === OP_HEADS && !emitter.isRead(x)) {
-    Object.assign(producer.operands, place);
-    producer.writes = [cache];
-    return;
-  }
-  emitter.emit(OP_HEADS, [x], [cache], {
-    [W_SRC]: x,
-    [W_SRC_STRIDE]: strideOf(x),
-    [H_HEADS]: heads,
-    [H_HEAD_DIM]: headDim,
-    ...place,
-  });
+  const source = producer?.operands[W_SRC];
+  if (producer?.op !== OP_HEADS || !isValue(source)) return x;
+  if (emitter.isRead(x)) throw new SubbitError("internal", "Rotated heads were read by more than attention.");
+  emitter.withdraw(producer);
+  return source;
 }

@@ -1,0 +1,322 @@
+/** Attention over caches of every width: against sums in double precision, its twin, and itself on more threads. */
+import { describe, expect, it } from "vitest";
+import {
+  CTRL_POSITION,
+  CTRL_TOKENS,
+  OP_ATTENTION,
+  OP_ATTEND_TOKEN,
+  OP_HEADS,
+  OP_STORE_KV,
+  SHAPE_BYTES,
+  SH_SCALE,
+} from "../src/abi.js";
+import { KV_BITS, kvLayerBytes, partsBytes, type KvBits } from "../src/kv-layout.js";
+import {
+  ALL_BACKENDS,
+  Bench,
+  gaussian,
+  generator,
+  maxDifference,
+  pad,
+  relativeError,
+  twinCheck,
+  type Backend,
+} from "./kernel-harness.js";
+
+const SEED = (Date.now() >> 4) & 0xffff;
+/** Relative error of mixed values: sums of float32; a rounding of keys and values to 11 bits; to 8 bits of a head's largest. */
+const TOLERANCE = { 32: 3e-6, 16: 1.5e-3, 8: 3e-2 } as const satisfies Record<KvBits, number>;
+
+interface Case {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly rotary: number;
+  readonly capacity: number;
+  readonly bits: KvBits;
+  readonly scale: number;
+}
+
+/** Raw queries, keys and values of a text. */
+interface Text {
+  readonly q: Float32Array;
+  readonly k: Float32Array;
+  readonly v: Float32Array;
+}
+
+function randomText(c: Case, tokens: number): Text {
+  return {
+    q: gaussian(tokens * c.heads * c.headDim, SEED),
+    k: gaussian(tokens * c.kvHeads * c.headDim, SEED + 1),
+    v: gaussian(tokens * c.kvHeads * c.headDim, SEED + 2),
+  };
+}
+
+const angle = (position: number, i: number, half: number): number => position * 10000 ** (-i / half);
+
+/** A cache that holds what no kernel may read (not-a-numbers), and the instructions that fill and use it. */
+class AttentionBench {
+  readonly #case: Case;
+  readonly #bench: Bench;
+  readonly #shape: number;
+  readonly #caches: readonly number[];
+  readonly #parts: number;
+
+  constructor(backend: Backend, c: Case) {
+    this.#case = c;
+    this.#bench = new Bench(backend, 1);
+    const { heads, kvHeads, headDim, rotary, capacity, bits, scale } = c;
+    const bytes = kvLayerBytes(bits, kvHeads, headDim, capacity);
+    this.#caches = [0, 1].map(() => this.#bench.put(new Uint8Array(bytes).fill(0xff)));
+    this.#parts = this.#bench.room(partsBytes(heads, headDim));
+    const half = rotary / 2;
+    const [cos, sin] = [Math.cos, Math.sin].map((turn) =>
+      this.#bench.put(
+        Float32Array.from({ length: capacity * half }, (_, i) =>
+          turn(angle(Math.floor(i / half), i % half, half)),
+        ),
+      ),
+    );
+    const counters = this.#bench.put(new Int32Array(kvHeads));
+    const shape = new Int32Array(SHAPE_BYTES / 4);
+    shape.set([heads, kvHeads, headDim, rotary, capacity, 0, cos, sin, bits, counters]);
+    new Float32Array(shape.buffer)[SH_SCALE] = scale * Math.LOG2E;
+    this.#shape = this.#bench.put(shape);
+  }
+
+  /** Positions [from, to) as a tile or, with `single`, token by token; mixed values [to - from, heads * headDim]. */
+  async run(text: Text, from: number, to: number, single: boolean, threads = 1): Promise<Float32Array> {
+    const { heads, headDim } = this.#case;
+    if (!single) return this.#pass(text, from, to, false, threads);
+    const out = new Float32Array((to - from) * heads * headDim);
+    for (let position = from; position < to; position++) {
+      out.set(
+        await this.#pass(text, position, position + 1, true, threads),
+        (position - from) * heads * headDim,
+      );
+    }
+    return out;
+  }
+
+  async #pass(text: Text, from: number, to: number, single: boolean, threads: number): Promise<Float32Array> {
+    const { heads, kvHeads, headDim } = this.#case;
+    const bench = this.#bench;
+    const [features, kvFeatures] = [heads * headDim, kvHeads * headDim];
+    const [stride, kvStride] = [pad(features, 32), pad(kvFeatures, 32)];
+    bench.views.u32[CTRL_TOKENS >> 2] = to - from;
+    bench.views.u32[CTRL_POSITION >> 2] = from;
+    const q = bench.putRows(text.q.subarray(from * features, to * features), features, stride);
+    const [k, v] = [text.k, text.v].map((x) =>
+      bench.putRows(x.subarray(from * kvFeatures, to * kvFeatures), kvFeatures, kvStride),
+    );
+    const dst = bench.room((to - from) * stride * 4);
+    const operands = [q, stride, dst, stride, k, v, kvStride, ...this.#caches, this.#shape, this.#parts];
+    if (single) bench.emit([OP_ATTEND_TOKEN, ...operands]);
+    else {
+      bench.emit([OP_STORE_KV, ...operands]);
+      await bench.run(threads);
+      bench.emit([OP_ATTENTION, ...operands]);
+    }
+    await bench.run(threads);
+    const out = new Float32Array((to - from) * features);
+    for (let t = 0; t < to - from; t++) {
+      const row = bench.read(dst + t * stride * 4, stride);
+      out.set(row.subarray(0, features), t * features);
+      expect(row.subarray(features), "padding").toEqual(new Float32Array(stride - features));
+    }
+    return out;
+  }
+}
+
+/** What attention of positions [from, to) is, in double precision. */
+function truth(c: Case, text: Text, from: number, to: number): Float64Array {
+  const { heads, kvHeads, headDim, rotary, scale } = c;
+  const rotated = (x: Float32Array, count: number, position: number, head: number): Float64Array => {
+    const at = (position * count + head) * headDim;
+    const y = Float64Array.from(x.subarray(at, at + headDim));
+    const half = rotary / 2;
+    for (let i = 0; i < half; i++) {
+      const [a, b, turn] = [y[i], y[half + i], angle(position, i, half)];
+      y[i] = a * Math.cos(turn) - b * Math.sin(turn);
+      y[half + i] = b * Math.cos(turn) + a * Math.sin(turn);
+    }
+    return y;
+  };
+  const out = new Float64Array((to - from) * heads * headDim);
+  for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+    const keys = Array.from({ length: to }, (_, j) => rotated(text.k, kvHeads, j, kvHead));
+    for (let h = 0; h < heads / kvHeads; h++) {
+      const head = (kvHead * heads) / kvHeads + h;
+      for (let position = from; position < to; position++) {
+        const q = rotated(text.q, heads, position, head);
+        const weights = keys
+          .slice(0, position + 1)
+          .map((key) => Math.exp(scale * key.reduce((sum, k, i) => sum + k * q[i], 0)));
+        const total = weights.reduce((a, b) => a + b, 0);
+        weights.forEach((weight, j) => {
+          for (let i = 0; i < headDim; i++)
+            out[((position - from) * heads + head) * headDim + i] +=
+              (weight / total) * text.v[(j * kvHeads + kvHead) * headDim + i];
+        });
+      }
+    }
+  }
+  return out;
+}
+
+/** [heads, kvHeads, headDim, rotary, positions]; the last has blocks enough for eight parts. */
+const SHAPES = [
+  [1, 1, 4, 4, 5],
+  [9, 3, 64, 64, 70],
+  [4, 2, 12, 12, 40],
+  [6, 2, 20, 8, 100],
+  [5, 1, 7, 0, 37],
+  [8, 8, 16, 16, 33],
+  [10, 5, 80, 80, 66],
+  [2, 1, 256, 128, 34],
+  [33, 1, 8, 8, 65],
+  [64, 64, 4, 4, 40],
+] as const;
+
+describe(`attention, seed ${SEED}`, () => {
+  it.each(SHAPES.flatMap((shape) => KV_BITS.map((bits) => [...shape, bits] as const)))(
+    "%i heads over %i kv heads of %i (%i rotated), %i positions, %i bits",
+    async (heads, kvHeads, headDim, rotary, positions, bits) => {
+      const c = {
+        heads,
+        kvHeads,
+        headDim,
+        rotary,
+        bits,
+        capacity: pad(positions, 32) + 32,
+        scale: 1.5 / Math.sqrt(headDim),
+      };
+      const text = randomText(c, positions);
+      const [cut, last] = [positions - 4, positions - 2];
+      const want = truth(c, text, cut, positions);
+      const check = twinCheck();
+      for (const backend of ALL_BACKENDS) {
+        const bench = new AttentionBench(backend, c);
+        for (let at = 0; at < cut; at += 23) await bench.run(text, at, Math.min(at + 23, cut), false);
+        const tile = await bench.run(text, cut, last, false);
+        const tokens = await bench.run(text, last, positions, true);
+        const got = Float32Array.from([...tile, ...tokens]);
+        expect(relativeError(got, want), backend).toBeLessThan(TOLERANCE[bits]);
+        check(backend, got);
+        // The same positions again, the other way round.
+        expect(await bench.run(text, cut, positions, false), `${backend}, as a tile`).toEqual(got);
+        expect(await bench.run(text, cut, positions, true), `${backend}, as tokens`).toEqual(got);
+      }
+    },
+  );
+
+  it.each(["baseline", "relaxed"] as const)("%s: same bits on 1 to 4 threads", async (backend) => {
+    const next = generator(SEED);
+    for (const bits of KV_BITS) {
+      const kvHeads = 1 + Math.floor(next() * 5);
+      const headDim = 1 + Math.floor(next() * 40);
+      const c = {
+        heads: kvHeads * (1 + Math.floor(next() * 4)),
+        kvHeads,
+        headDim,
+        rotary: 2 * Math.floor(headDim / 2),
+        bits,
+        capacity: 224,
+        scale: 1 / Math.sqrt(headDim),
+      };
+      const text = randomText(c, 200);
+      const results: Float32Array[] = [];
+      for (const threads of [1, 2, 3, 4]) {
+        const bench = new AttentionBench(backend, c);
+        const parts = [
+          await bench.run(text, 0, 160, false, threads),
+          await bench.run(text, 160, 196, false, threads),
+          await bench.run(text, 196, 200, true, threads),
+        ];
+        results.push(Float32Array.from(parts.flatMap((part) => [...part])));
+      }
+      for (const result of results) expect(result).toEqual(results[0]);
+      expect(relativeError(results[0], truth(c, text, 0, 200))).toBeLessThan(TOLERANCE[bits]);
+    }
+  });
+
+  it("rounds to binary16 to the nearest, ties to even, and saturates", async () => {
+    const values = [
+      1, -2.5, 65504, 65519, 65520, 1e30, -1e30, 2 ** -14, 2 ** -24, 2 ** -25, 1.5 * 2 ** -24, 2 ** -26,
+      0, -0, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 1023.5 * 2 ** -24, 1 / 3,
+    ]; // prettier-ignore
+    const want = [
+      1, -2.5, 65504, 65504, 65504, 65504, -65504, 2 ** -14, 2 ** -24, 0, 2 ** -23, 0,
+      0, -0, 1, 1 + 2 ** -9, 2 ** -14, 0.333251953125,
+    ]; // prettier-ignore
+    const c = {
+      heads: 1,
+      kvHeads: 1,
+      headDim: values.length,
+      rotary: 0,
+      bits: 16,
+      capacity: 32,
+      scale: 1,
+    } as const;
+    const v = Float32Array.from(values);
+    for (const backend of ALL_BACKENDS) {
+      const bench = new AttentionBench(backend, c);
+      const zeros = new Float32Array(values.length);
+      // A single position has all the weight, so the value comes back as it is stored.
+      const got = await bench.run({ q: zeros, k: zeros, v }, 0, 1, true);
+      expect(maxDifference(got, want), backend).toBe(0);
+    }
+  });
+
+  it("is finite for zeros and for huge scores", async () => {
+    for (const bits of KV_BITS) {
+      const c = { heads: 2, kvHeads: 1, headDim: 8, rotary: 8, bits, capacity: 64, scale: 1 };
+      const check = twinCheck();
+      for (const backend of ALL_BACKENDS) {
+        const bench = new AttentionBench(backend, c);
+        const zeros = { q: new Float32Array(640), k: new Float32Array(320), v: new Float32Array(320) };
+        expect(await bench.run(zeros, 0, 40, false)).toEqual(new Float32Array(640));
+        const huge = randomText(c, 40);
+        for (let i = 0; i < huge.k.length; i++) huge.k[i] *= 1000;
+        const got = await bench.run(huge, 0, 40, false);
+        expect(got.every(Number.isFinite)).toBe(true);
+        check(backend, got);
+      }
+    }
+  });
+
+  it.each([
+    [1, 2, 2],
+    [3, 16, 8],
+    [4, 20, 20],
+    [2, 6, 0],
+  ])("rotates %i heads of %i (%i rotated) into rows", async (heads, headDim, rotary) => {
+    const [tokens, position, half] = [3, 5, rotary / 2];
+    const [features, stride] = [heads * headDim, pad(heads * headDim, 32)];
+    const x = gaussian(tokens * features, SEED);
+    const angles = Array.from({ length: 8 * half }, (_, i) => angle(Math.floor(i / half), i % half, half));
+    const check = twinCheck();
+    for (const backend of ALL_BACKENDS) {
+      const bench = new Bench(backend, tokens, position);
+      const [cos, sin] = [Math.cos, Math.sin].map((turn) => bench.put(Float32Array.from(angles, turn)));
+      const [src, dst] = [bench.putRows(x, features, stride), bench.room(tokens * stride * 4)];
+      bench.emit([OP_HEADS, src, stride, dst, stride, heads, headDim, rotary, cos, sin]);
+      await bench.run();
+      const got = bench.read(dst, tokens * stride);
+      check(backend, got);
+      for (let t = 0; t < tokens; t++) {
+        for (let i = 0; i < stride; i++) {
+          const [head, feature] = [Math.floor(i / headDim), i % headDim];
+          const at = t * features + head * headDim;
+          let want = i < features ? x[at + feature] : 0;
+          if (i < features && feature < rotary) {
+            const turn = angle(position + t, feature % half, half);
+            const other = feature < half ? -x[at + feature + half] : x[at + feature - half];
+            want = want * Math.cos(turn) + other * Math.sin(turn);
+          }
+          expect(Math.abs(got[t * stride + i] - want)).toBeLessThan(TOLERANCE[32]);
+        }
+      }
+    }
+  });
+});
