@@ -1,6 +1,7 @@
 /** From an open model (weights still in its checkpoint) to a running one (weights in WebAssembly memory). */
 import { SubbitError, throwIfAborted, type Model, type OnProgress, type Tokenizer } from "@subbit/core";
 import { CTRL_TOKENS, CTRL_TOKEN_IDS, KEY_BLOCK, MAX_TILE } from "./abi.js";
+import { freeMemory } from "./executors/free-memory.js";
 import { planExecution, type RuntimeDevice } from "./executors/open.js";
 import {
   describeChoice,
@@ -57,6 +58,19 @@ export async function loadModel(
   model: Model,
   tokenizer?: Tokenizer | (() => Promise<Tokenizer | undefined>),
   options: LoadOptions = {},
+): Promise<RuntimeModel> {
+  try {
+    return await loadInto(model, tokenizer, options);
+  } catch (error) {
+    await freeMemory();
+    throw error;
+  }
+}
+
+async function loadInto(
+  model: Model,
+  tokenizer: Tokenizer | undefined | (() => Promise<Tokenizer | undefined>),
+  options: LoadOptions,
 ): Promise<RuntimeModel> {
   const { signal, onProgress, signBits = 12 } = options;
   const contextTokens = checkContext(model, options.contextTokens);

@@ -2,11 +2,12 @@
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { CTRL_END, CTRL_TOKENS, CTRL_TOKEN_IDS, DTYPE_F32, OP_EMBED } from "../src/abi.js";
 import { workerExecutor } from "../src/executors/workers.js";
 import type { SpawnThread } from "../src/executors/worker-source.js";
 import { loadModel } from "../src/index.js";
+import { collectGarbage } from "../src/node/engine-flags.js";
 import { spawnNodeThread, turnEventLoop } from "../src/node/spawn-thread.js";
 import { compileKernels } from "../src/wasm/compile.js";
 import { probeWasm } from "../src/wasm/probes.js";
@@ -130,6 +131,61 @@ describe("worker threads", () => {
   });
 });
 
+describe("disposed models", () => {
+  /** Memories that were made and not collected. */
+  function watchMemories() {
+    const made: WeakRef<WebAssembly.Memory>[] = [];
+    class Watched extends WebAssembly.Memory {
+      constructor(descriptor: WebAssembly.MemoryDescriptor) {
+        super(descriptor);
+        made.push(new WeakRef(this));
+      }
+    }
+    vi.stubGlobal("WebAssembly", Object.create(WebAssembly, { Memory: { value: Watched } }));
+    const alive = async (): Promise<number> => {
+      // What was looked at through a weak reference stays until the next turn.
+      await turnEventLoop();
+      collectGarbage();
+      return made.filter((memory) => memory.deref() !== undefined).length;
+    };
+    return alive;
+  }
+  afterEach(() => void vi.unstubAllGlobals());
+
+  it("give their memory back, used or not, and after a load that was stopped", async () => {
+    const alive = watchMemories();
+    for (let cycle = 0; cycle < 6; cycle++) {
+      const model = await loadModel(tinyModel({ seed: 2 }), undefined, { threads: 1 + (cycle % 3) });
+      if (cycle > 2) await model.complete([1, 2, 3], { maxTokens: 4 });
+      await model.dispose();
+    }
+    const abort = new AbortController();
+    const onProgress = (): void => abort.abort();
+    const stopped = loadModel(tinyModel({ seed: 2 }), undefined, { signal: abort.signal, onProgress });
+    await expect(stopped).rejects.toMatchObject({ code: "interrupted" });
+    // The last one may still stand on the stack.
+    expect(await alive()).toBeLessThanOrEqual(1);
+  });
+
+  it("do not disturb others: two at once give what each gives alone", async () => {
+    const ids = [5, 6, 7, 8];
+    const alone: number[][] = [];
+    for (const seed of [2, 3]) {
+      const model = await loadModel(tinyModel({ seed }), undefined, { threads: 2 });
+      alone.push((await model.complete(ids, { maxTokens: 20 })).ids);
+      await model.dispose();
+    }
+    const [first, second] = await Promise.all(
+      [2, 3].map((seed) => loadModel(tinyModel({ seed }), undefined, { threads: 2 })),
+    );
+    const both = await Promise.all([first, second].map((model) => model.complete(ids, { maxTokens: 20 })));
+    expect(both.map((result) => result.ids)).toEqual(alone);
+    await first.dispose();
+    expect((await second.complete(ids, { maxTokens: 20 })).ids).toEqual(alone[1]);
+    await second.dispose();
+  });
+});
+
 describe("a process that forgets to dispose", () => {
   const entry = new URL("../dist/index.js", import.meta.url);
   it.skipIf(!existsSync(entry) || !existsSync("models/stories-11m"))(
@@ -146,6 +202,46 @@ describe("a process that forgets to dispose", () => {
       expect(stdout).toBe("8 tokens");
     },
   );
+});
+
+/** Growth that 100 cycles may leave, by the median of the last against the median before: allocators keep a little. */
+const MAX_GROWTH_BYTES = 5e6;
+
+describe.skipIf(process.env["SUBBIT_SLOW_TESTS"] === undefined)("over a long time", () => {
+  const entry = new URL("../dist/index.js", import.meta.url);
+  const run = async (script: string): Promise<string> => {
+    const source = `const { load } = await import(${JSON.stringify(entry.href)});
+      const open = () => load("models/stories-11m-0.8bpw", { threads: 2, contextTokens: 256 });
+      ${script}`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", source]);
+    return stdout;
+  };
+
+  it("200 loads, texts and ends leave no more memory behind than 100", async () => {
+    const out = await run(`const rss = [];
+      for (let cycle = 0; cycle < 200; cycle++) {
+        const model = await open();
+        await model.complete("Once", { maxTokens: 8 });
+        await model.dispose();
+        rss.push(process.memoryUsage().rss);
+      }
+      process.stdout.write(JSON.stringify(rss));`);
+    const rss = JSON.parse(out) as number[];
+    const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
+    expect(median(rss.slice(180)) - median(rss.slice(80, 100))).toBeLessThan(MAX_GROWTH_BYTES);
+  });
+
+  it("an idle model uses less than one percent of a processor", async () => {
+    const out = await run(`const model = await open();
+      await model.complete("Once", { maxTokens: 8 });
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const before = process.cpuUsage();
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      const { user, system } = process.cpuUsage(before);
+      process.stdout.write(String((user + system) / 2e6));
+      await model.dispose();`);
+    expect(Number(out)).toBeLessThan(0.01);
+  });
 });
 
 describe("loading", () => {

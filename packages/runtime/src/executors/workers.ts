@@ -162,9 +162,9 @@ class WorkerTeam implements Team {
   }
 
   async #runApart(start: number, end: number): Promise<void> {
-    this.#lead ??= this.#start(0);
-    const { thread, ready } = this.#lead;
-    await ready;
+    const lead = (this.#lead ??= this.#start(0));
+    const { thread } = lead;
+    await lead.ready;
     this.#needMemory();
     // An idle model does not keep the process alive; one at work does.
     thread.hold(true);
@@ -174,7 +174,7 @@ class WorkerTeam implements Team {
         thread.post({ start, end });
       });
     } finally {
-      thread.hold(false);
+      release(lead);
     }
   }
 
@@ -191,7 +191,7 @@ class WorkerTeam implements Team {
         else if ("done" in message) this.#settle();
         else {
           member.isReady = true;
-          thread.hold(false);
+          release(member);
           settle.resolve();
         }
       },
@@ -241,6 +241,11 @@ class WorkerTeam implements Team {
     if (error === undefined) running?.resolve();
     else running?.reject(error);
   }
+}
+
+/** It does not keep the process alive any more, unless its end is awaited. */
+function release({ thread, ending }: Member): void {
+  if (!ending) thread.hold(false);
 }
 
 function disposedError(): SubbitError {

@@ -6,6 +6,7 @@ import { SubbitError } from "@subbit/core";
 import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_TOKENS, CTRL_TOKEN_IDS } from "../abi.js";
 import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
+import { freeMemory } from "../executors/free-memory.js";
 import { Mutex } from "./mutex.js";
 
 export class TileRunner {
@@ -87,10 +88,12 @@ export class TileRunner {
   }
 
   async dispose(): Promise<void> {
-    await this.#executor.dispose();
-    // The memory goes as soon as nobody names it, even where the caller keeps the model.
+    if (this.#memory === undefined) return;
+    // The memory goes when nobody names it any more, even where the caller keeps the model.
     this.#memory = undefined;
     this.#cached = [];
+    await this.#executor.dispose();
+    await freeMemory();
   }
 
   get #buffer(): ArrayBufferLike {
