@@ -8,7 +8,7 @@ import { freemem } from "node:os";
 import { SubbitError, throwIfAborted, type OnProgress } from "@subbit/core";
 import { formatBytes } from "../output/format.js";
 import { BenchChild, type OpenedChild } from "./child.js";
-import type { EngineName, Round } from "./protocol.js";
+import type { EngineName, Round, RuntimeOptions } from "./protocol.js";
 import { spreadOf, type Spread } from "./statistics.js";
 
 /** One process. */
@@ -36,6 +36,7 @@ export interface MeasureOptions {
   readonly rounds: number;
   readonly vocabSize: number;
   readonly contextTokens: number;
+  readonly runtime: RuntimeOptions;
   readonly library: string | undefined;
   /** Files of the contestants, read once beforehand so that nobody waits for the disk. */
   readonly warmFiles: readonly string[];
@@ -136,12 +137,12 @@ export async function measure(contestants: readonly Contestant[], options: Measu
 async function openChild(
   record: Measured,
   children: Map<Measured, BenchChild>,
-  { vocabSize, contextTokens, library }: MeasureOptions,
+  { vocabSize, contextTokens, runtime, library }: MeasureOptions,
 ): Promise<BenchChild> {
   const { engine, path, threads } = record.contestant;
   const child = new BenchChild(engine, nameOf(record.contestant));
   children.set(record, child);
-  record.opened.push(await child.open({ path, threads, contextTokens, vocabSize, library }));
+  record.opened.push(await child.open({ path, threads, contextTokens, vocabSize, runtime, library }));
   return child;
 }
 

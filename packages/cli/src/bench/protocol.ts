@@ -1,9 +1,14 @@
 /** What the bench and the processes that it measures say to one another. */
 import type { SubbitErrorCode } from "@subbit/core";
+import type { LoadOptions } from "@subbit/runtime";
 
 export type EngineName = "subbit" | "node-llama-cpp";
 
+/** Options of our own runtime that are measured. */
+export type RuntimeOptions = Pick<LoadOptions, "signBits">;
+
 export interface OpenOrder {
+  readonly runtime: RuntimeOptions;
   readonly path: string;
   /** undefined: the engine's own choice. */
   readonly threads: number | undefined;

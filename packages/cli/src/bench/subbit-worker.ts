@@ -5,12 +5,16 @@ import { loadModel, type RuntimeModel } from "@subbit/runtime";
 import type { OpenOrder } from "./protocol.js";
 import { serve, type Engine } from "./worker-loop.js";
 
-serve(async ({ path, threads, contextTokens }: OpenOrder): Promise<Engine> => {
+serve(async ({ path, threads, contextTokens, runtime }: OpenOrder): Promise<Engine> => {
   const begin = performance.now();
   const checkpoint = await openCheckpointAt(path);
   let model: RuntimeModel;
   try {
-    model = await loadModel(await openModel(checkpoint), undefined, { threads, contextTokens });
+    model = await loadModel(await openModel(checkpoint), undefined, {
+      ...runtime,
+      threads,
+      contextTokens,
+    });
   } finally {
     await checkpoint.close();
   }

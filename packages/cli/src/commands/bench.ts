@@ -29,6 +29,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly warmUp: number;
   readonly idle: number;
   readonly quietCores?: number;
+  readonly signBits: "8" | "12" | "16";
   readonly kernels?: boolean;
   readonly out?: string;
   readonly shape?: string;
@@ -37,6 +38,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly keep?: string;
 }
 
+const SIGN_BITS = { 8: 8, 12: 12, 16: 16 } as const;
 const MAX_THREADS = 64;
 const MAX_TOKENS = 1 << 20;
 
@@ -83,6 +85,11 @@ export function addBench(program: Command): void {
       "how long a process runs before its first figure",
       integer({ min: 0, max: 600_000 }),
       1500,
+    )
+    .addOption(
+      new Option("--sign-bits <bits>", "rounding of sign products in our runtime: 8 is faster, 16 more exact")
+        .choices(["8", "12", "16"])
+        .default("12"),
     )
     .option(
       "--quiet-cores <n>",
@@ -199,6 +206,7 @@ async function withSource<R>(
 }
 
 async function run(context: Context, options: BenchOptions, contest: Contest): Promise<CommandResult> {
+  const runtime = { signBits: SIGN_BITS[options.signBits] };
   const rows = await measure(contest.contestants, {
     ...contest,
     decodeTokens: options.decodeTokens,
@@ -206,6 +214,7 @@ async function run(context: Context, options: BenchOptions, contest: Contest): P
     warmUpMs: options.warmUp,
     idleMs: options.idle,
     quietCores: options.quietCores,
+    runtime,
     signal: context.signal,
     onProgress: context.onProgress,
   });
@@ -215,6 +224,7 @@ async function run(context: Context, options: BenchOptions, contest: Contest): P
     ratios,
     rounds: options.rounds,
     decodeTokens: options.decodeTokens,
+    runtime,
     contextTokens: contest.contextTokens,
     cacheBytes16: contest.cacheBytes16,
     machine: machine(),
