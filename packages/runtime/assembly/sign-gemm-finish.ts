@@ -13,15 +13,64 @@ import {
 import { zipHigh32, zipLow32 } from "./sign-tables";
 import { number, word } from "./words";
 
-/** Four rows of one token: value * scale (+ dst) (+ bias) (+ residual). */
+/** Four rows of one token: value * scale (+ dst) (+ bias) (+ residual), each of these an address or 0. */
 // @ts-ignore: decorator
 @inline
-function finish(value: v128, scale: v128, bias: usize, residual: usize, accumulate: bool, at: usize): void {
-  let v = f32x4.mul(value, scale);
-  if (accumulate) v = f32x4.add(v, v128.load(at));
+function finish(value: v128, scale: usize, before: usize, bias: usize, residual: usize, to: usize): void {
+  let v = f32x4.mul(value, v128.load(scale));
+  if (before != 0) v = f32x4.add(v, v128.load(before));
   if (bias != 0) v = f32x4.add(v, v128.load(bias));
   if (residual != 0) v = f32x4.add(v, v128.load(residual));
-  v128.store(at, v);
+  v128.store(to, v);
+}
+
+/** Where row 4 `quarter` of a tile begins: rows 0, 4, 8, 12 are bytes 0, 8, 1, 9 of a vector of signs. */
+// @ts-ignore: decorator
+@inline
+function quarterAt(quarter: usize): usize {
+  return ((quarter >> 1) << 6) + ((quarter & 1) << 9);
+}
+
+/** One row tile of four tokens, a cache line of each, with nothing to add. */
+function scaleTile(sums: usize, scale: usize, to: usize, stride: usize): void {
+  const to1 = to + stride, to2 = to1 + stride, to3 = to2 + stride;
+  for (let quarter: usize = 0; quarter < 4; quarter++) {
+    const s = sums + quarterAt(quarter), row = quarter << 4, by = v128.load(scale + row);
+    const r0 = v128.load(s), r1 = v128.load(s, 128), r2 = v128.load(s, 256), r3 = v128.load(s, 384);
+    const a = zipLow32(r0, r1), b = zipLow32(r2, r3), c = zipHigh32(r0, r1), d = zipHigh32(r2, r3);
+    v128.store(to + row, f32x4.mul(v128.shuffle<i64>(a, b, 0, 2), by));
+    v128.store(to1 + row, f32x4.mul(v128.shuffle<i64>(a, b, 1, 3), by));
+    v128.store(to2 + row, f32x4.mul(v128.shuffle<i64>(c, d, 0, 2), by));
+    v128.store(to3 + row, f32x4.mul(v128.shuffle<i64>(c, d, 1, 3), by));
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function moved(address: usize, by: usize): usize {
+  return address == 0 ? 0 : address + by;
+}
+
+/** One row tile of up to four tokens. */
+// prettier-ignore
+function finishTile(sums: usize, scale: usize, before: usize, bias: usize, residual: usize, to: usize, stride: usize, count: i32): void {
+  for (let quarter: usize = 0; quarter < 4; quarter++) {
+    const s = sums + quarterAt(quarter), row = quarter << 4;
+    const r0 = v128.load(s), r1 = v128.load(s, 128), r2 = v128.load(s, 256), r3 = v128.load(s, 384);
+    const a = zipLow32(r0, r1), b = zipLow32(r2, r3), c = zipHigh32(r0, r1), d = zipHigh32(r2, r3);
+    const at = scale + row, add = moved(bias, row);
+    let by = row;
+    finish(v128.shuffle<i64>(a, b, 0, 2), at, moved(before, by), add, moved(residual, by), to + by);
+    if (count < 2) continue;
+    by += stride;
+    finish(v128.shuffle<i64>(a, b, 1, 3), at, moved(before, by), add, moved(residual, by), to + by);
+    if (count < 3) continue;
+    by += stride;
+    finish(v128.shuffle<i64>(c, d, 0, 2), at, moved(before, by), add, moved(residual, by), to + by);
+    if (count < 4) continue;
+    by += stride;
+    finish(v128.shuffle<i64>(c, d, 1, 3), at, moved(before, by), add, moved(residual, by), to + by);
+  }
 }
 
 /**
@@ -33,35 +82,20 @@ export function finishRows(pc: usize, sums: usize, token: i32, count: i32, tile:
   const rows = number(pc, S_ROWS), scale = word(pc, S_SCALE), bias = word(pc, S_BIAS);
   const residual = word(pc, S_RESIDUAL), accumulate = number(pc, S_ACCUMULATE) != 0;
   const dst = word(pc, W_DST), stride = word(pc, W_DST_STRIDE) << 2, origin = <usize>token * stride;
-  for (let row = tile * SIGN_ROW_TILE; row < tileEnd * SIGN_ROW_TILE; row += 4) {
-    const offset = <usize>row << 2, scales = v128.load(scale + offset);
-    const biases: usize = bias == 0 ? 0 : bias + offset;
-    // Rows 0, 4, 8, 12 of a tile are its bytes 0, 8, 1, 9.
-    const within = row & 15, byte = within < 8 ? within << 1 : ((within - 8) << 1) + 1;
-    let s = sums + (<usize>(((row >> 4) - tile) * SIGN_ROW_TILE + byte) * (GEMM_LANES * 4));
+  const plain = !accumulate && bias == 0 && residual == 0;
+  for (; tile < tileEnd; tile++) {
+    const offset = <usize>tile * (SIGN_ROW_TILE * 4);
     for (let lane = 0; lane < count; lane += 4) {
-      const r0 = v128.load(s), r1 = v128.load(s, 128), r2 = v128.load(s, 256), r3 = v128.load(s, 384);
-      const a = zipLow32(r0, r1), b = zipLow32(r2, r3), c = zipHigh32(r0, r1), d = zipHigh32(r2, r3);
-      const at = origin + <usize>lane * stride + offset;
-      let to = dst + at, add: usize = residual == 0 ? 0 : residual + at;
-      finish(v128.shuffle<i64>(a, b, 0, 2), scales, biases, add, accumulate, to);
-      if (lane + 1 < count) {
-        to += stride;
-        if (residual != 0) add += stride;
-        finish(v128.shuffle<i64>(a, b, 1, 3), scales, biases, add, accumulate, to);
+      const at = origin + <usize>lane * stride + offset, to = dst + at;
+      if (plain && lane + 4 <= count) {
+        scaleTile(sums + (<usize>lane << 2), scale + offset, to, stride);
+        continue;
       }
-      if (lane + 2 < count) {
-        to += stride;
-        if (residual != 0) add += stride;
-        finish(v128.shuffle<i64>(c, d, 0, 2), scales, biases, add, accumulate, to);
-      }
-      if (lane + 3 < count) {
-        to += stride;
-        if (residual != 0) add += stride;
-        finish(v128.shuffle<i64>(c, d, 1, 3), scales, biases, add, accumulate, to);
-      }
-      s += 16;
+      const before: usize = accumulate ? to : 0;
+      // prettier-ignore
+      finishTile(sums + (<usize>lane << 2), scale + offset, before, moved(bias, offset), moved(residual, at), to, stride, count - lane);
     }
+    sums += SIGN_ROW_TILE * GEMM_LANES * 4;
   }
   if (tileEnd * SIGN_ROW_TILE == rows) {
     const pad = stride - (<usize>rows << 2);
