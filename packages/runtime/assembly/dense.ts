@@ -3,6 +3,7 @@
 // come one by one or in a tile, and whatever thread computes it. For several tokens the four rows are widened once.
 import {
   CTRL_HEAD_FIRST,
+  CTRL_SHORTLIST,
   DENSE_ROW_TILE,
   DTYPE_BF16,
   DTYPE_F16,
@@ -117,6 +118,8 @@ function finish(pc: usize, value: v128, row: i32, token: i32): void {
 }
 
 export function dense(pc: usize, thread: i32, threads: i32): void {
+  // Where only the largest logits are wanted, sketch-estimate.ts and sketch-rescore.ts find them.
+  if (number(pc, M_HEAD_ONLY) != 0 && load<i32>(CTRL_SHORTLIST) != 0) return;
   const dtype = number(pc, M_DTYPE), cols = number(pc, M_COLS), rows = number(pc, M_ROWS);
   const src = word(pc, W_SRC), srcStride = word(pc, W_SRC_STRIDE) << 2;
   const rowBytes = word(pc, M_ROW_BYTES), weights = word(pc, M_WEIGHTS);

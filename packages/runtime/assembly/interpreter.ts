@@ -19,6 +19,9 @@ import {
   OP_SIGN_TABLES,
   OP_WIDEN,
   OP_STORE_KV,
+  OP_SKETCH_ESTIMATE,
+  OP_SKETCH_RESCORE,
+  OP_SKETCH_ROWS,
 } from "../src/abi";
 import { attention } from "./attention";
 import { attendToken } from "./attention-token";
@@ -33,6 +36,9 @@ import { signMultiply, signProduct } from "./sign-product";
 import { packSigns } from "./pack-signs";
 import { copyRows, widenValues } from "./pack-values";
 import { signTables } from "./sign-tables";
+import { sketchEstimate } from "./sketch-estimate";
+import { sketchRescore } from "./sketch-rescore";
+import { sketchRows } from "./sketch-rows";
 import { barrier } from "./threads";
 
 export function runProgram(start: usize, end: usize, thread: i32, threads: i32): void {
@@ -91,6 +97,15 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_COPY_ROWS:
         copyRows(pc, thread, threads);
+        break;
+      case OP_SKETCH_ROWS:
+        sketchRows(pc, thread, threads);
+        break;
+      case OP_SKETCH_ESTIMATE:
+        sketchEstimate(pc, thread, threads);
+        break;
+      case OP_SKETCH_RESCORE:
+        sketchRescore(pc, thread, threads);
         break;
       default:
         unreachable();

@@ -62,6 +62,8 @@ export const CTRL_TOKENS = 1296;
 export const CTRL_POSITION = 1300;
 /** First token of the tile whose logits are wanted. */
 export const CTRL_HEAD_FIRST = 1304;
+/** How many of the largest logits are wanted instead of all of them; 0 for all. */
+export const CTRL_SHORTLIST = 1320;
 /** Scratch memory of thread t starts at CTRL_SCRATCH + t * CTRL_SCRATCH_STRIDE. */
 export const CTRL_SCRATCH = 1308;
 export const CTRL_SCRATCH_STRIDE = 1312;
@@ -102,6 +104,9 @@ export const OP_MULTIPLY = 10;
 export const OP_SIGN_GEMM = 11;
 export const OP_STORE_KV = 12;
 export const OP_ATTEND_TOKEN = 13;
+export const OP_SKETCH_ROWS = 15;
+export const OP_SKETCH_ESTIMATE = 16;
+export const OP_SKETCH_RESCORE = 17;
 export const OP_SIGN_MULTIPLY = 19;
 
 // Loading: stored bytes in a staging area become weights. Numbered apart, because a forward pass has none of them.
@@ -137,6 +142,84 @@ export const M_BIAS = 11;
 export const M_RESIDUAL = 12;
 /** 1: only the tokens from CTRL_HEAD_FIRST on. */
 export const M_HEAD_ONLY = 13;
+
+// OP_SKETCH_ROWS, OP_SKETCH_ESTIMATE, OP_SKETCH_RESCORE: src = x, the words of OP_DENSE, and
+/** Address of the sketch: the words below. */
+export const M_SKETCH = 14;
+
+// ---- sketch of a matrix (the idea is told in assembly/sketch-rows.ts); words from its address on ----
+/** Sign planes: 1 or 2. */
+export const Q_PLANES = 0;
+/** Directions whose products with the rows are known, a multiple of 4; the centre not counted. */
+export const Q_DIRECTIONS = 1;
+/** f32: standard deviations that an error may have. */
+export const Q_DEVIATIONS = 2;
+/** Bit planes: for every 16 rows cols / 8 vectors of 16 bytes. */
+export const Q_PLANE = 3;
+export const Q_SECOND_PLANE = 4;
+/** i8, for every 16 rows [directions / 2][16][2]. */
+export const Q_COEFFICIENTS = 5;
+/** f32, for every 16 rows [SKETCH_PARAMETERS][16]. */
+export const Q_PARAMETERS = 6;
+/** f32 [1 + directions, cols]: the centre of the rows, then the directions; orthonormal. */
+export const Q_BASIS = 7;
+/** f32 [2 or 4, cols]: signs of the rotation with its scale. */
+export const Q_TURNS = 8;
+/** f32 [rows padded to 16] */
+export const Q_ESTIMATES = 9;
+/** Work memory of thread t starts at Q_WORK + t * Q_WORK_BYTES. */
+export const Q_WORK = 10;
+export const Q_WORK_BYTES = 11;
+/** Lists of thread t start at Q_LISTS + t * Q_LIST_BYTES: picks, first results, final results. */
+export const Q_LISTS = 12;
+export const Q_LIST_BYTES = 13;
+/** Becomes 1 where a row is not finite: the sketch is of no use then. */
+export const Q_DAMAGED = 14;
+export const SKETCH_WORDS = 16;
+
+/** Rows that a sketch takes at once. */
+export const SKETCH_TILE = 16;
+/** Tiles that are dealt to a thread together. */
+export const SKETCH_DEAL = 32;
+/** Inputs whose table entries share a step. */
+export const SKETCH_BLOCK = 1024;
+/** Most results that may be asked for. */
+export const SHORTLIST_MAX = 1024;
+/** Rows that are rescored at once to begin with, at least. */
+export const SKETCH_PICKS = 16;
+// Parameters of 16 rows: product with the centre, step of the coefficients, scale and deviation of the first plane, of both
+// planes, rounding.
+export const Y_CENTRE = 0;
+export const Y_STEP = 1;
+export const Y_SCALE = 2;
+export const Y_DEVIATION = 3;
+export const Y_SCALE_BOTH = 4;
+export const Y_DEVIATION_BOTH = 5;
+export const Y_ROUNDING = 6;
+export const SKETCH_PARAMETERS = 7;
+// Work memory of a thread, byte offsets: sums of a tile twice, what x was found to be, codes and products of the directions;
+// then x itself, its tables and their steps.
+export const WORK_SUMS = 0;
+export const WORK_OTHER_SUMS = 64;
+/** f32: product of x with the centre. */
+export const WORK_CENTRE = 128;
+/** f32: step of the products of x with the directions. */
+export const WORK_STEP = 132;
+/** f32: what a row's deviation, its rounding and its scale are multiplied by to give its margin. */
+export const WORK_REST = 136;
+export const WORK_ROUNDING = 140;
+export const WORK_TABLES = 144;
+/** i32 [4] rows that wait to be rescored, and their number. */
+export const WORK_WAITING = 160;
+export const WORK_WAITING_COUNT = 176;
+/** i16 [SKETCH_DIRECTIONS_MAX] */
+export const WORK_CODES = 192;
+/** f32 [SKETCH_DIRECTIONS_MAX] */
+export const WORK_PRODUCTS = 320;
+export const WORK_VECTOR = 576;
+export const SKETCH_DIRECTIONS_MAX = 64;
+/** A list: words count, rescored rows, two unused; then (f32 value, i32 row) pairs, a heap with the least on top. */
+export const LIST_HEAD_BYTES = 16;
 
 // OP_NORM
 export const N_KIND = 5;

@@ -20,6 +20,7 @@ import { TileRunner } from "./session/tile-runner.js";
 import { Arena, MAX_MODEL_BYTES, tooLarge } from "./weights/arena.js";
 import { estimateWeightBytes, kvCacheBytes, scratchBytes } from "./weights/estimate.js";
 import { pad } from "./weights/place.js";
+import { isSketchWorth, placeSketch, sketchBytes } from "./weights/place-sketch.js";
 import { placeModel } from "./weights/place-model.js";
 
 export interface LoadOptions {
@@ -41,6 +42,11 @@ export interface LoadOptions {
    * @default 16 for packed models, 32 for dense ones
    */
   readonly kvBits?: KvBits | undefined;
+  /**
+   * Find the largest logits by a sketch of the head instead of computing all: for greedy and top-k sampling, same answers.
+   * @default where the head is large enough to gain from it
+   */
+  readonly shortlist?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
 }
@@ -79,8 +85,9 @@ async function loadInto(
   const capacity = pad(contextTokens, KEY_BLOCK);
   const plan = await planExecution(options.device ?? "auto", options.threads);
   const kvBits = checkKvBits(options.kvBits ?? defaultKvBits(model));
-  const bytes =
-    estimateWeightBytes(model) + kvCacheBytes(model, capacity, kvBits) + scratchBytes(model, tile);
+  const sketched = options.shortlist === false ? 0 : sketchBytes(model.spec.vocabSize, model.spec.hiddenSize);
+  const cacheBytes = kvCacheBytes(model, capacity, kvBits);
+  const bytes = estimateWeightBytes(model) + sketched + cacheBytes + scratchBytes(model, tile);
   if (bytes > MAX_MODEL_BYTES) throw tooLarge(bytes);
 
   const arena = new Arena(plan.shared, bytes);
@@ -94,7 +101,10 @@ async function loadInto(
   try {
     const opened = typeof tokenizer === "function" ? await tokenizer() : tokenizer;
     const placed = await placeModel(arena, model, { capacity, kvBits, signal, onProgress });
-    const program = buildProgram(arena, model.spec, placed.model, placed, { tile, threads, signBits });
+    const wantsSketch = options.shortlist ?? isSketchWorth(placed.head);
+    const sketch = wantsSketch ? placeSketch(arena, placed.head, threads) : undefined;
+    const tables = { ...placed, sketch };
+    const program = buildProgram(arena, model.spec, placed.model, tables, { tile, threads, signBits });
     const fill = placed.filler?.prepare(model.checkpoint);
     executor ??= plan.open(arena.memory, threads);
     await fill?.(executor, { signal, onProgress });

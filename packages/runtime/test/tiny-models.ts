@@ -125,7 +125,7 @@ export function tinyModel(options: TinyOptions = {}): Model {
   };
 }
 
-function store(linear: DenseLinear, dtype: DenseLinear["storage"]["dtype"]): DenseLinear {
+export function store(linear: DenseLinear, dtype: DenseLinear["storage"]["dtype"]): DenseLinear {
   if (linear.storage.dtype !== "f32" || dtype === "f32") return linear;
   const { values } = linear.storage;
   if (dtype === "f16") return { ...linear, storage: { dtype, values: f32ToF16(values) } };

@@ -22,6 +22,7 @@ import {
 } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
 import { pad, type PlacedDense } from "../weights/place.js";
+import type { PlacedSketch } from "../weights/place-sketch.js";
 import { allocateScratch, type ScratchPlan } from "./allocate.js";
 import { strideOf, type Draft, type Value } from "./draft.js";
 import { Emitter, type SignBits } from "./emitter.js";
@@ -29,6 +30,7 @@ import { encodeLevels } from "./encode.js";
 import { dealShares } from "./deal.js";
 import { fuse } from "./fuse.js";
 import { fuseInputs } from "./fuse-inputs.js";
+import { emitSketchRows } from "./lowering/head.js";
 import type { PlacedModel } from "./placed-model.js";
 import { ProgramOps } from "./program-ops.js";
 import { schedule, type Level } from "./schedule.js";
@@ -65,6 +67,14 @@ export interface Program {
   /** For any number up to `tileTokens`. */
   readonly tile: Pass;
   readonly tileTokens: number;
+  /** How the largest logits are found without computing all, where the head is large enough for that. */
+  readonly shortlist: Shortlisting | undefined;
+}
+
+export interface Shortlisting {
+  readonly sketch: PlacedSketch;
+  /** Fills the sketch. */
+  readonly fill: Segment;
 }
 
 interface Part {
@@ -75,6 +85,7 @@ interface Part {
 interface Tables {
   readonly embedding: PlacedDense;
   readonly head: PlacedDense;
+  readonly sketch?: PlacedSketch | undefined;
 }
 
 export interface BuildOptions {
@@ -102,9 +113,17 @@ export function buildProgram(
     token: writePass(arena, spec, drafts.token, scratch),
     tile: writePass(arena, spec, drafts.tile, scratch),
     tileTokens: tile,
+    shortlist: tables.sketch && writeShortlisting(arena, tables.sketch),
   };
   setControl(arena, [...drafts.token.parts, ...drafts.tile.parts], threads);
   return program;
+}
+
+function writeShortlisting(arena: Arena, sketch: PlacedSketch): Shortlisting {
+  const emitter = new Emitter("token");
+  const output = emitSketchRows(emitter, sketch);
+  const [fill] = writeProgram(arena, [{ levels: schedule(emitter.take()), output }], () => sketch.address);
+  return { sketch, fill };
 }
 
 interface PlannedPass {
@@ -155,7 +174,7 @@ function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, emitter: Emi
   let hidden = finish(ops.embed(tables.embedding));
   for (let layer = 0; layer < spec.layers; layer++) hidden = finish(blockForward(ops, spec, layer, hidden));
   hidden = finish(finalNorm(ops, spec, hidden));
-  finish(ops.head(hidden, tables.head));
+  finish(ops.head(hidden, tables.head, mode === "token" ? tables.sketch : undefined));
   return parts;
 }
 

@@ -21,11 +21,13 @@ import {
   X_TIMES,
 } from "../abi.js";
 import type { PlacedDense } from "../weights/place.js";
+import type { PlacedSketch } from "../weights/place-sketch.js";
 import type { Value } from "./draft.js";
 import type { Emitter } from "./emitter.js";
 import { emitAttention, emitRope } from "./lowering/attention.js";
 import { emitDense, emitEmbedding } from "./lowering/dense.js";
 import { emitFactored } from "./lowering/factored.js";
+import { emitHead } from "./lowering/head.js";
 import { between } from "./lowering/rows.js";
 import type { PlacedModel } from "./placed-model.js";
 
@@ -50,10 +52,8 @@ export class ProgramOps implements Ops<Value> {
   }
 
   /** Logits of the tokens that are asked for. */
-  head(x: Value, table: PlacedDense): Value {
-    const y = this.#emitter.rows(table.rows);
-    emitDense(this.#emitter, x, table, y, true);
-    return y;
+  head(x: Value, table: PlacedDense, sketch?: PlacedSketch): Value {
+    return emitHead(this.#emitter, x, table, sketch);
   }
 
   norm(x: Value, spec: NormSpec, site: NormSite): Value {

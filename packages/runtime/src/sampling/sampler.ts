@@ -25,13 +25,32 @@ export interface Sampler {
   next(logits: Float32Array, seen: readonly number[]): number;
 }
 
+/** The largest logits, best first; of equal ones the lowest id first. */
+export interface LargestLogits {
+  readonly ids: Int32Array;
+  readonly logits: Float32Array;
+}
+
+/** A sampler that can often do with the largest logits, and then chooses what `next` would choose from all. */
+export interface ShortlistSampler extends Sampler {
+  /** How many of the largest it needs, 0 for all. */
+  wanted(seen: readonly number[]): number;
+  /** Undefined where these turn out not to be enough: `next` must be asked. */
+  nextOf(largest: LargestLogits, seen: readonly number[]): number | undefined;
+}
+
+/** Of the cut-offs only min-p can do without the sum over all tokens; rarely are more tokens than this above it. */
+const MIN_P_CANDIDATES = 64;
+/** Above this temperature tokens of different logits may weigh the same, to the last bit. */
+const HOTTEST = 1e6;
+
 interface Candidate {
   readonly id: number;
   readonly weight: number;
 }
 
 /** Throws `usage` for a value that makes no sense. */
-export function createSampler(options: SamplingOptions = {}): Sampler {
+export function createSampler(options: SamplingOptions = {}): ShortlistSampler {
   const settings = checkSettings(options);
   const random = createRandom(options.seed ?? 0);
   return {
@@ -47,7 +66,40 @@ export function createSampler(options: SamplingOptions = {}): Sampler {
       if (settings.temperature === 0) return top;
       return draw(keep(weigh(logits, top, settings), settings), random());
     },
+    wanted: (seen) => wantedOf(settings, seen),
+    nextOf({ ids, logits }, seen) {
+      const { temperature, repeatPenalty, topK, minP } = settings;
+      const own = logits.slice();
+      if (repeatPenalty !== 1) penalise(own, positions(ids, seen), repeatPenalty);
+      const top = largest(own, ids);
+      if (!Number.isFinite(own[top])) return undefined;
+      if (temperature === 0) return ids[top];
+      const weight = (logit: number): number => Math.exp((logit - own[top]) / temperature) || 0;
+      // With min-p alone, the last of the list must be ruled out, and all that is not in it with that.
+      if (topK === 0 && weight(logits[logits.length - 1]) >= minP) return undefined;
+      const candidates = Array.from(ids, (id, i) => ({ id, weight: weight(own[i]) }));
+      const kept = candidates.filter((candidate) => candidate.weight > 0);
+      return draw(keep({ candidates: kept, total: 0 }, settings), random());
+    },
   };
+}
+
+/**
+ * Tokens seen before are asked for on top: a penalty can only lower them, so as many others as are needed remain, and seen
+ * tokens outside of the list stay below these.
+ */
+function wantedOf(settings: Settings, seen: readonly number[]): number {
+  const { temperature, topK, topP, minP, repeatPenalty } = settings;
+  const minPAlone = minP > 0 && topP === 1 ? MIN_P_CANDIDATES : 0;
+  const count = temperature === 0 ? 1 : topK > 0 ? topK : minPAlone;
+  if (count === 0 || temperature > HOTTEST || repeatPenalty < 1) return 0;
+  return repeatPenalty === 1 ? count : count + new Set(seen).size;
+}
+
+/** Where in `ids` the tokens seen before are. */
+function positions(ids: Int32Array, seen: readonly number[]): number[] {
+  const before = new Set(seen);
+  return Array.from(ids.keys()).filter((at) => before.has(ids[at]));
 }
 
 type Settings = Required<{ [K in Exclude<keyof SamplingOptions, "seed">]: number }>;
@@ -70,12 +122,12 @@ function penalise(logits: Float32Array, seen: readonly number[], penalty: number
   for (const id of new Set(seen)) logits[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
 }
 
-/** Index of the largest value; the lowest index wins a tie. NaN is never the largest. */
-export function largest(values: Float32Array): number {
+/** Index of the largest value; the lowest index (or the lowest of `ids`) wins a tie. NaN is never the largest. */
+export function largest(values: Float32Array, ids?: Int32Array): number {
   let best = 0;
   let bestValue = -Infinity;
   for (let i = 0; i < values.length; i++) {
-    if (values[i] > bestValue) {
+    if (values[i] > bestValue || (ids !== undefined && values[i] === bestValue && ids[i] < ids[best])) {
       bestValue = values[i];
       best = i;
     }

@@ -1,6 +1,11 @@
 /** Tokens one by one: sampling, streaming text, stop rules and the figures of a run. */
 import { SubbitError, TokenStreamDecoder, throwIfAborted, type Tokenizer } from "@subbit/core";
-import { createSampler, type SamplingOptions } from "../sampling/sampler.js";
+import {
+  createSampler,
+  type LargestLogits,
+  type SamplingOptions,
+  type ShortlistSampler,
+} from "../sampling/sampler.js";
 import { StopScanner } from "./stop-scanner.js";
 import type { TileRunner } from "./tile-runner.js";
 
@@ -111,8 +116,7 @@ export class Generation {
         this.#stopReason = "context";
         break;
       }
-      const logits = await this.#forward(all);
-      const id = sampler.next(logits, all);
+      const id = await this.#choose(sampler, all);
       all.push(id);
       this.#ids.push(id);
       waiting.push(id);
@@ -138,13 +142,23 @@ export class Generation {
     return this.result;
   }
 
-  async #forward(all: readonly number[]): Promise<Float32Array> {
+  async #choose(sampler: ShortlistSampler, all: readonly number[]): Promise<number> {
+    const scores = await this.#forward(all, sampler.wanted(all));
+    if (scores instanceof Float32Array) return sampler.next(scores, all);
+    const id = sampler.nextOf(scores, all);
+    if (id !== undefined) return id;
+    const logits = await this.#context.runner.logitsAfter(all, () => undefined);
+    if (logits instanceof Float32Array) return sampler.next(logits, all);
+    throw new SubbitError("internal", "All logits were asked for, but a part of them came.");
+  }
+
+  async #forward(all: readonly number[], wanted: number): Promise<Float32Array | LargestLogits> {
     const { runner } = this.#context;
     const prefill = this.#ids.length === 0;
     if (prefill) this.#reused = Math.min(runner.cachedPrefix(all), all.length - 1);
     const begin = performance.now();
     try {
-      return await runner.logitsAfter(all, () => throwIfAborted(this.#options.signal));
+      return await runner.logitsAfter(all, () => throwIfAborted(this.#options.signal), wanted);
     } catch (error) {
       this.#stopReason = "aborted";
       throw error;

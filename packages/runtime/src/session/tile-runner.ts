@@ -3,10 +3,17 @@
  * computed twice. Every step checks the cache against the text it belongs to: two generations may take turns on one model.
  */
 import { SubbitError } from "@subbit/core";
-import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_TOKENS, CTRL_TOKEN_IDS } from "../abi.js";
+import {
+  CTRL_HEAD_FIRST,
+  CTRL_POSITION,
+  CTRL_TOKENS,
+  CTRL_TOKEN_IDS,
+  SHORTLIST_MAX,
+} from "../abi.js";
 import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
 import { freeMemory } from "../executors/free-memory.js";
+import { askForShortlist, HeadSketch, type Shortlist } from "./head-sketch.js";
 import { Mutex } from "./mutex.js";
 
 export class TileRunner {
@@ -16,11 +23,13 @@ export class TileRunner {
   readonly #mutex = new Mutex();
   #cached: readonly number[] = [];
   #failure: Error | undefined;
+  readonly #sketch: HeadSketch | undefined;
 
   constructor(memory: WebAssembly.Memory, executor: Executor, program: Program) {
     this.#memory = memory;
     this.#executor = executor;
     this.program = program;
+    this.#sketch = program.shortlist && new HeadSketch(program.shortlist);
   }
 
   /** How many of `ids` the cache holds already. */
@@ -36,11 +45,17 @@ export class TileRunner {
   }
 
   /**
-   * Brings the cache to all of `ids` and returns the logits after the last, [vocab].
+   * Brings the cache to all of `ids` and returns the logits after the last, [vocab], or the largest `wanted` of them where that
+   * is quicker.
    *
    * @param beforeTile may throw to stop in between
+   * @param wanted 0 for all
    */
-  async logitsAfter(ids: readonly number[], beforeTile: () => void): Promise<Float32Array> {
+  async logitsAfter(
+    ids: readonly number[],
+    beforeTile: () => void,
+    wanted = 0,
+  ): Promise<Float32Array | Shortlist> {
     for (;;) {
       beforeTile();
       const logits = await this.#mutex.run(async () => {
@@ -49,11 +64,43 @@ export class TileRunner {
         const last = to === ids.length;
         // A token alone is a matter of latency; what evaluation reads below never depends on how a text is cut.
         const pass = to - from === 1 ? this.program.token : this.program.tile;
-        await this.#run(pass, ids, from, to, last ? to - from - 1 : undefined);
-        return last ? this.#read(pass.logits, to - from - 1, 1) : undefined;
+        if (!last) return void (await this.#run(pass, ids, from, to, undefined));
+        return this.#lastLogits(pass, ids, from, wanted);
       });
       if (logits !== undefined) return logits;
     }
+  }
+
+  async #lastLogits(
+    pass: Pass,
+    ids: readonly number[],
+    from: number,
+    wanted: number,
+  ): Promise<Float32Array | Shortlist> {
+    const sketch = this.#sketch;
+    const count = ids.length - from;
+    const short =
+      wanted > 0 && wanted <= SHORTLIST_MAX && pass === this.program.token && sketch !== undefined;
+    if (short && sketch.due) {
+      sketch.write(this.#buffer);
+      await this.#execute(sketch.fill.start, sketch.fill.end);
+      sketch.settle(this.#buffer);
+    }
+    if (short && sketch.ready) {
+      askForShortlist(this.#buffer, wanted);
+      try {
+        await this.#run(pass, ids, from, ids.length, count - 1);
+      } finally {
+        askForShortlist(this.#buffer, 0);
+      }
+      const shortlist = sketch.read(this.#buffer, wanted);
+      if (shortlist !== undefined) return shortlist;
+      await this.#execute(pass.head.start, pass.head.end);
+    } else {
+      await this.#run(pass, ids, from, ids.length, count - 1);
+      sketch?.observe(this.#buffer, this.#read(pass.hidden[pass.hidden.length - 1], 0, count));
+    }
+    return this.#read(pass.logits, count - 1, 1);
   }
 
   /** Logits of ids[from .. to), one tile at most, [to - from, vocab] written to `out`. */

@@ -1,6 +1,7 @@
 /** Twin of the dense product and of the embedding lookup: y = W x (* row scale) (+ bias) (+ residual). */
 import {
   CTRL_HEAD_FIRST,
+  CTRL_SHORTLIST,
   CTRL_TOKENS,
   CTRL_TOKEN_IDS,
   DTYPE_BF16,
@@ -26,7 +27,7 @@ import { dot } from "./arithmetic.js";
 import { control, floats, word, type MemoryViews } from "./memory.js";
 
 /** One row of any dtype as numbers; row scales not applied. */
-function readRow(m: MemoryViews, dtype: number, at: number, cols: number): Float32Array {
+export function readRow(m: MemoryViews, dtype: number, at: number, cols: number): Float32Array {
   const half = m.u16.subarray(at >>> 1, (at >>> 1) + cols);
   if (dtype === DTYPE_F32) return m.f32.subarray(at >>> 2, (at >>> 2) + cols);
   if (dtype === DTYPE_F16) return f16ToF32(half);
@@ -38,6 +39,8 @@ function readRow(m: MemoryViews, dtype: number, at: number, cols: number): Float
 }
 
 export function dense(m: MemoryViews, pc: number): void {
+  // Where only the largest logits are wanted, shortlist.ts finds them.
+  if (word(m, pc, M_HEAD_ONLY) && control(m, CTRL_SHORTLIST)) return;
   const rows = word(m, pc, M_ROWS);
   const cols = word(m, pc, M_COLS);
   const [scales, bias, residual] = [M_ROW_SCALES, M_BIAS, M_RESIDUAL].map((index) => floats(m, pc, index));

@@ -19,6 +19,9 @@ import {
   OP_SIGN_TABLES,
   OP_WIDEN,
   OP_STORE_KV,
+  OP_SKETCH_ESTIMATE,
+  OP_SKETCH_RESCORE,
+  OP_SKETCH_ROWS,
 } from "../abi.js";
 import { attendToken, attention } from "./attention.js";
 import { dense, embed } from "./dense.js";
@@ -30,6 +33,8 @@ import { norm } from "./norm.js";
 import { signGemm } from "./sign-gemm.js";
 import { signMultiply, signProduct, signTables } from "./sign.js";
 import { copyRows, packStoredSigns, widenValues } from "./pack.js";
+import { sketchEstimate, sketchRescore } from "./shortlist.js";
+import { sketchRows } from "./sketch-rows.js";
 
 const TWINS = new Map<number, Twin>([
   [OP_BARRIER, () => undefined],
@@ -46,6 +51,9 @@ const TWINS = new Map<number, Twin>([
   [OP_STORE_KV, storeKv],
   [OP_ACTIVATE, activate],
   [OP_ADD, add],
+  [OP_SKETCH_ROWS, sketchRows],
+  [OP_SKETCH_ESTIMATE, sketchEstimate],
+  [OP_SKETCH_RESCORE, sketchRescore],
   [OP_MULTIPLY, multiply],
   [OP_PACK_SIGNS, packStoredSigns],
   [OP_WIDEN, widenValues],

@@ -40,7 +40,7 @@ export function emitEmbedding(emitter: Emitter, table: PlacedDense): Value {
   return y;
 }
 
-function matrixOperands(matrix: PlacedDense): Record<number, Operand> {
+export function matrixOperands(matrix: PlacedDense): Record<number, Operand> {
   return {
     [M_WEIGHTS]: matrix.weights,
     [M_DTYPE]: matrix.dtype,

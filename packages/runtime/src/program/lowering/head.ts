@@ -1,0 +1,31 @@
+/** The head: logits of the tokens that are asked for, or only the largest of them, found with the help of a sketch. */
+import { M_SKETCH, OP_SKETCH_ESTIMATE, OP_SKETCH_RESCORE, OP_SKETCH_ROWS } from "../../abi.js";
+import type { PlacedDense } from "../../weights/place.js";
+import type { PlacedSketch } from "../../weights/place-sketch.js";
+import type { Value } from "../draft.js";
+import type { Emitter } from "../emitter.js";
+import { emitDense, matrixOperands } from "./dense.js";
+import { between } from "./rows.js";
+
+/** The control word CTRL_SHORTLIST says which of the two is computed; the other's instructions do nothing. */
+export function emitHead(emitter: Emitter, x: Value, table: PlacedDense, sketch?: PlacedSketch): Value {
+  const y = emitter.rows(table.rows);
+  emitDense(emitter, x, table, y, true);
+  if (sketch !== undefined) {
+    const operands = { ...between(x, y), ...matrixOperands(table), [M_SKETCH]: sketch.address };
+    const state = emitter.fixed(sketch.address);
+    emitter.emit(OP_SKETCH_ESTIMATE, [x], [state], operands);
+    emitter.emit(OP_SKETCH_RESCORE, [x, state], [state], { ...operands });
+  }
+  return y;
+}
+
+/** The instruction that fills the sketch. */
+export function emitSketchRows(emitter: Emitter, sketch: PlacedSketch): Value {
+  const state = emitter.fixed(sketch.address);
+  emitter.emit(OP_SKETCH_ROWS, [], [state], {
+    ...matrixOperands(sketch.head),
+    [M_SKETCH]: sketch.address,
+  });
+  return state;
+}
