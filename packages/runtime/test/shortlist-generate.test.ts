@@ -31,9 +31,11 @@ describe("a shortlist of logits", () => {
   it.each(MODELS)("chooses the tokens that all logits choose: %j", async (options) => {
     const model = (): ReturnType<typeof tinyModel> => tinyModel({ ...options, seed: SEED % 100 });
     const plain = await loadModel(model(), undefined, { threads: 1, shortlist: false });
-    for (const threads of [1, 2, 4]) {
+    for (const threads of [1, 2 + (SEED % 3)]) {
       const short = await loadModel(model(), undefined, { threads, shortlist: true });
-      for (const [i, sampling] of SAMPLING.entries()) {
+      // Several threads: greedy, and one other.
+      const runs = threads === 1 ? SAMPLING : [SAMPLING[0], SAMPLING[1 + (SEED % 5)]];
+      for (const [i, sampling] of runs.entries()) {
         const run = { ...sampling, seed: SEED + i, maxTokens: TOKENS };
         const want = await plain.complete(PROMPT, run);
         const read = vi.spyOn(HeadSketch.prototype, "read");

@@ -174,7 +174,7 @@ function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, emitter: Emi
   let hidden = finish(ops.embed(tables.embedding));
   for (let layer = 0; layer < spec.layers; layer++) hidden = finish(blockForward(ops, spec, layer, hidden));
   hidden = finish(finalNorm(ops, spec, hidden));
-  finish(ops.head(hidden, tables.head, mode === "token" ? tables.sketch : undefined));
+  finish(ops.head(hidden, tables.head, tables.sketch));
   return parts;
 }
 

@@ -11,7 +11,7 @@ import { between } from "./rows.js";
 export function emitHead(emitter: Emitter, x: Value, table: PlacedDense, sketch?: PlacedSketch): Value {
   const y = emitter.rows(table.rows);
   emitDense(emitter, x, table, y, true);
-  if (sketch !== undefined) {
+  if (sketch !== undefined && emitter.mode === "token") {
     const operands = { ...between(x, y), ...matrixOperands(table), [M_SKETCH]: sketch.address };
     const state = emitter.fixed(sketch.address);
     emitter.emit(OP_SKETCH_ESTIMATE, [x], [state], operands);
