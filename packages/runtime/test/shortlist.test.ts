@@ -71,7 +71,7 @@ function kernels(simd: "baseline" | "relaxed", threads: number): Runner {
       const module = await compileKernels(simd, true);
       return threads === 1
         ? inlineExecutor(module, memory)
-        : workerExecutor(spawnNodeThread, module, memory, threads);
+        : workerExecutor(spawnNodeThread, module, memory, { threads, cpus: 2 });
     },
   };
 }

@@ -2,7 +2,7 @@
  * Learns in which directions hidden states are large, from the first ones that come by, and reads the shortlists that the
  * kernels make once the sketch is filled. Speed depends on what was learned, answers never do.
  */
-import { CTRL_SHORTLIST, LIST_HEAD_BYTES, Q_DAMAGED } from "../abi.js";
+import { CTRL_SHORTLIST, CTRL_THREADS, LIST_HEAD_BYTES, Q_DAMAGED } from "../abi.js";
 import type { Shortlisting } from "../program/build.js";
 import { readRow } from "../twins/dense.js";
 import { viewMemory } from "../twins/memory.js";
@@ -73,7 +73,8 @@ export class HeadSketch {
 
   /** The shortlist that was just made, or undefined where the logits are not all finite. */
   read(buffer: ArrayBufferLike, wanted: number): Shortlist | undefined {
-    const { lists, listBytes, threads, head } = this.#parts.sketch;
+    const { lists, listBytes, head } = this.#parts.sketch;
+    const threads = new Uint32Array(buffer)[CTRL_THREADS >>> 2];
     const entries: { id: number; logit: number }[] = [];
     let rescored = 0;
     for (let thread = 0; thread < threads; thread++) {

@@ -3,13 +3,7 @@
  * computed twice. Every step checks the cache against the text it belongs to: two generations may take turns on one model.
  */
 import { SubbitError } from "@subbit/core";
-import {
-  CTRL_HEAD_FIRST,
-  CTRL_POSITION,
-  CTRL_TOKENS,
-  CTRL_TOKEN_IDS,
-  SHORTLIST_MAX,
-} from "../abi.js";
+import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_TOKENS, CTRL_TOKEN_IDS, SHORTLIST_MAX } from "../abi.js";
 import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
 import { freeMemory } from "../executors/free-memory.js";

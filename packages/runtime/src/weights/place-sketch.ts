@@ -39,7 +39,6 @@ export interface PlacedSketch {
   /** Final results of thread t: a list at `lists + t * listBytes`. */
   readonly lists: number;
   readonly listBytes: number;
-  readonly threads: number;
 }
 
 /** Directions in which hidden states are large, 32 of them: a larger share of a state each than a sign plane is worth. */
@@ -108,7 +107,6 @@ export function placeSketch(
     basis: words[Q_BASIS],
     lists: words[Q_LISTS] + 2 * listBytes,
     listBytes: words[Q_LIST_BYTES],
-    threads,
   };
 }
 
