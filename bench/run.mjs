@@ -61,7 +61,8 @@ const contests = [
     id: `llama-7b-${bpw}`,
     model: packed("llama-7b", bpw, 4),
     against: [],
-    flags: LARGE,
+    // The smallest is to fit where memory is short: 8-bit cache, and no more context than its longest figure.
+    flags: bpw === 0.1 ? [...LARGE, "--kv-bits", "8"] : LARGE,
     long: true,
   })),
 ];

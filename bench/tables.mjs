@@ -44,8 +44,9 @@ const tables = {
     const rows = Object.entries(parts)
       .filter(([id]) => id.startsWith("llama-7b-"))
       .flatMap(([, { result }]) => result.rows.map((row) => ({ row, result })));
-    /** File and a 16-bit KV cache and 15 percent more, and Node itself. */
-    const limit = ({ row, result }) => 1.15 * (row.fileBytes + result.cacheBytes16) + 60e6;
+    /** File and KV cache (of 16 bits unless told) and 15 percent more, and Node itself. */
+    const limit = ({ row, result }) =>
+      1.15 * (row.fileBytes + (result.cacheBytes16 * (result.runtime?.kvBits ?? 16)) / 16) + 60e6;
     if (rows.length === 0) return none();
     const lengths = Object.keys(rows[0].row.decode);
     const prompts = Object.keys(rows[0].row.prefill);

@@ -119,7 +119,7 @@ describe("bench", () => {
   });
 
   it("prints tables for people", async () => {
-    const run = await runCli(["bench", PACKED, ...short, "--threads", "1", "--no-auto"]);
+    const run = await runCli(["bench", PACKED, ...one, "--kv-bits", "8", "--sign-bits", "8"]);
     expect(run.exitCode, run.stderr).toBe(0);
     expect(run.stdout).toMatch(/decode @4 .*prefill 4 .*prefill 8 .*load ms .*RSS/);
     expect(run.stdout).toContain(PACKED);
@@ -133,6 +133,7 @@ describe("bench", () => {
     ["a prompt beyond the context", [PACKED, "--prefill", "100000"], 2, "context of the model"],
     ["a missing file", [PACKED, "--against", "absent.gguf"], 3, "no such file"],
     ["a file twice", [PACKED, "--against", "stories-11m", "stories-11m"], 2, "twice"],
+    ["bits that the cache does not have", [PACKED, "--kv-bits", "5"], 2, "32"],
     ["an unknown shape", ["--shape", "llama-9000b"], 2, "llama-7b"],
     ["too few bits", ["--shape", "tiny", "--bpw", "0.01"], 3, "needs at least"],
   ])("refuses %s", async (_, args, exitCode, words) => {
@@ -206,7 +207,19 @@ describe("a model with random weights", () => {
     writeFileSync(ids, "[1, 2, 3, 200, 5]");
     for (const bits of ["16", "8", "4"]) {
       const kept = join(folder, `kept-${bits}`);
-      await runJson(["bench", "--shape", "tiny", "--bpw", "2", "--embed-bits", bits, "--keep", kept, ...one]);
+      await runJson([
+        "bench",
+        "--shape",
+        "tiny",
+        "--bpw",
+        "2",
+        "--embed-bits",
+        bits,
+        "--overwrite",
+        "--keep",
+        kept,
+        ...one,
+      ]);
       const run = ["generate", kept, "--ids", ids, "--max-tokens", "20", "--temperature", "0"];
       const { ids: made } = await runJson<{ ids: number[] }>(run);
       expect(new Set(made).size, `${bits} bits`).toBeGreaterThan(2);

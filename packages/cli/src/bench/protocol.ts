@@ -5,7 +5,7 @@ import type { LoadOptions } from "@subbit/runtime";
 export type EngineName = "subbit" | "node-llama-cpp";
 
 /** Options of our own runtime that are measured. */
-export type RuntimeOptions = Pick<LoadOptions, "signBits">;
+export type RuntimeOptions = Pick<LoadOptions, "signBits" | "kvBits">;
 
 export interface OpenOrder {
   readonly runtime: RuntimeOptions;

@@ -30,6 +30,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly idle: number;
   readonly quietCores?: number;
   readonly signBits: "8" | "12" | "16";
+  readonly kvBits?: "32" | "16" | "8";
   readonly kernels?: boolean;
   readonly out?: string;
   readonly shape?: string;
@@ -38,6 +39,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly keep?: string;
 }
 
+const KV_BITS = { 32: 32, 16: 16, 8: 8 } as const;
 const SIGN_BITS = { 8: 8, 12: 12, 16: 16 } as const;
 const MAX_THREADS = 64;
 const MAX_TOKENS = 1 << 20;
@@ -90,6 +92,13 @@ export function addBench(program: Command): void {
       new Option("--sign-bits <bits>", "rounding of sign products in our runtime: 8 is faster, 16 more exact")
         .choices(["8", "12", "16"])
         .default("12"),
+    )
+    .addOption(
+      new Option("--kv-bits <bits>", "bits of the KV cache of our runtime (default: its own)").choices([
+        "32",
+        "16",
+        "8",
+      ]),
     )
     .option(
       "--quiet-cores <n>",
@@ -206,7 +215,11 @@ async function withSource<R>(
 }
 
 async function run(context: Context, options: BenchOptions, contest: Contest): Promise<CommandResult> {
-  const runtime = { signBits: SIGN_BITS[options.signBits] };
+  const { kvBits } = options;
+  const runtime = {
+    signBits: SIGN_BITS[options.signBits],
+    ...(kvBits !== undefined && { kvBits: KV_BITS[kvBits] }),
+  };
   const rows = await measure(contest.contestants, {
     ...contest,
     decodeTokens: options.decodeTokens,
