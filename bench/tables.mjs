@@ -1,6 +1,6 @@
-// The tables of docs/performance.md from bench/results/speed.json:  node bench/tables.mjs
+// The tables of docs/performance.md from bench/results/speed.json:  node bench/tables.mjs [--check]
 // Only what stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the prose around it is written by hand.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { format, resolveConfig } from "prettier";
@@ -8,13 +8,17 @@ import { format, resolveConfig } from "prettier";
 const results = join(import.meta.dirname, "results", "speed.json");
 const page = join(import.meta.dirname, "..", "docs", "performance.md");
 
-export async function writeTables() {
-  const { parts } = JSON.parse(readFileSync(results, "utf8"));
-  const text = readFileSync(page, "utf8").replace(
+/** @param check only says whether the page shows what the results say */
+export async function writeTables({ check = false } = {}) {
+  const { parts } = existsSync(results) ? JSON.parse(readFileSync(results, "utf8")) : { parts: {} };
+  const before = readFileSync(page, "utf8");
+  const text = before.replace(
     /(<!-- generated: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g,
     (_, head, name, end) => `${head}\n${(tables[name] ?? unknown(name))(parts)}\n\n${end}`,
   );
-  writeFileSync(page, await format(text, { ...(await resolveConfig(page)), filepath: page }));
+  const after = await format(text, { ...(await resolveConfig(page)), filepath: page });
+  if (!check) writeFileSync(page, after);
+  return after === before;
 }
 
 /** Every table under its name, for a terminal. */
@@ -190,5 +194,12 @@ function unknown(name) {
   throw new Error(`docs/performance.md asks for the table ${name}, which bench/tables.mjs does not make.`);
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
-  await writeTables();
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const check = process.argv.includes("--check");
+  if (!(await writeTables({ check })) && check) {
+    process.stderr.write(
+      "docs/performance.md does not show what bench/results/speed.json says; run node bench/tables.mjs.\n",
+    );
+    process.exitCode = 1;
+  }
+}

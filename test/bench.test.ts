@@ -262,3 +262,10 @@ it("needs no tokenizer and reads dense folders", async () => {
   expect(rows).toHaveLength(1);
   expect(TINY_CONFIG.max_position_embeddings).toBeGreaterThan(8);
 });
+
+it("is shown in the documents as it was measured", () => {
+  const run = spawnSync(process.execPath, [join(REPOSITORY, "bench/tables.mjs"), "--check"], {
+    encoding: "utf8",
+  });
+  expect(run.status, run.stderr).toBe(0);
+});

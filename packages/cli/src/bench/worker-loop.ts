@@ -37,7 +37,7 @@ const WARM_UP = { prompt: 64, tokens: 16 };
 const SETTLE_MS = 100;
 
 /** How often a disturbed figure is measured again, and how long the others are given to finish. */
-const QUIET = { tries: 10, pauseMs: 150 };
+const QUIET = { tries: 4, pauseMs: 150 };
 
 export function serve(open: (order: OpenOrder) => Promise<Engine>): void {
   let engine: Engine | undefined;

@@ -102,7 +102,7 @@ export function addBench(program: Command): void {
     )
     .option(
       "--quiet-cores <n>",
-      "measure a figure again (10 times at most) while other programs keep more cores than this busy; Linux",
+      "measure a figure again (3 times at most) while other programs keep more cores than this busy; Linux",
       number({ min: 0, max: 1024 }),
     )
     .option("--kernels", "the kernels by shape beside the processor's ceiling; a source may be left out")
