@@ -3,7 +3,7 @@
  * nothing remembered, and a failure to write is no failure of a load.
  */
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { cpus, homedir } from "node:os";
+import { cpus, homedir, loadavg } from "node:os";
 import { dirname, join } from "node:path";
 import type { ThreadChoice } from "../executors/thread-choice.js";
 
@@ -11,6 +11,8 @@ const FILE_NAME = "threads.json";
 /** Machines change: other work runs on them, firmware sets other clocks. */
 const MAX_AGE_MS = 7 * 24 * 3600 * 1000;
 const MAX_ENTRIES = 200;
+/** Runnable threads a processor, over the last minute, from which a machine counts as busy. */
+const BUSY = 0.75;
 
 type Entry = ThreadChoice & { readonly measuredAt: number };
 
@@ -30,6 +32,8 @@ export async function readThreadChoice(key: string): Promise<ThreadChoice | unde
 }
 
 export async function writeThreadChoice(key: string, choice: ThreadChoice): Promise<void> {
+  // What was found while others kept the processors busy holds for now, not for a week.
+  if (loadavg()[0] > BUSY * cpus().length) return;
   let temporary = "";
   try {
     const path = join(cacheFolder(), FILE_NAME);
