@@ -22,7 +22,7 @@ import { toIntegers } from "./integers";
 import { blockBytes, paddedHead } from "./kv-cache";
 import { product } from "./products";
 import { rotate } from "./rotary";
-import { largestLane, madd, powerOfTwo, sum } from "./simd";
+import { largestLane, madd, powerOfTwo, powersOfTwo, sum } from "./simd";
 import { number, real, word } from "./words";
 
 const SCORE_BYTES: usize = KEY_BLOCK << 2;
@@ -135,29 +135,34 @@ export function attend(
 }
 
 /** Scores become weights, powers of two below the running maximum; those from `valid` on become zero. */
-function weigh(scores: usize, state: usize, valid: i32): void {
+export function weigh(scores: usize, state: usize, valid: i32): void {
   // The cache beyond the last token holds whatever an earlier text left there.
   if (valid < KEY_BLOCK) maskFrom(scores, valid, -Infinity);
-  let best = f32x4.max(v128.load(scores), v128.load(scores, 16));
-  for (let i: usize = 32; i < SCORE_BYTES; i += 16) best = f32x4.max(best, v128.load(scores + i));
-  const before = load<f32>(state + STATE_LARGEST),
-    largest = max(before, largestLane(best));
-  const keep = f32x4.extract_lane(powerOfTwo(f32x4.splat(before - largest)), 0);
-  const shift = f32x4.splat(largest);
-  let total = f32x4.splat(0);
-  for (let i: usize = 0; i < SCORE_BYTES; i += 16) {
-    const p = powerOfTwo(f32x4.sub(v128.load(scores + i), shift));
-    v128.store(scores + i, p);
-    // Masked keys have a negligible weight here, but a positive one.
-    if (valid >= KEY_BLOCK) total = f32x4.add(total, p);
-  }
+  const a = f32x4.pmax(v128.load(scores), v128.load(scores, 16)),
+    b = f32x4.pmax(v128.load(scores, 32), v128.load(scores, 48)),
+    c = f32x4.pmax(v128.load(scores, 64), v128.load(scores, 80)),
+    d = f32x4.pmax(v128.load(scores, 96), v128.load(scores, 112));
+  const before = v128.load32_splat(state + STATE_LARGEST),
+    largest = f32x4.pmax(before, largestLane(f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d))));
+  const keep = f32x4.extract_lane(powerOfTwo(f32x4.sub(before, largest)), 0);
+  let total = powersOfTwo(scores, largest);
+  total = f32x4.add(total, powersOfTwo(scores + 64, largest));
   if (valid < KEY_BLOCK) {
+    // Masked keys have a negligible weight by now, but a positive one.
     maskFrom(scores, valid, 0);
-    for (let i: usize = 0; i < SCORE_BYTES; i += 16) total = f32x4.add(total, v128.load(scores + i));
+    total = f32x4.add(quarterSums(scores), quarterSums(scores + 64));
   }
-  store<f32>(state + STATE_LARGEST, largest);
+  store<f32>(state + STATE_LARGEST, f32x4.extract_lane(largest, 0));
   store<f32>(state + STATE_KEEP, keep);
   store<f32>(state + STATE_TOTAL, load<f32>(state + STATE_TOTAL) * keep + sum(total));
+}
+
+/** Sums of lanes of sixteen floats, added as powersOfTwo adds them. */
+// @ts-ignore: decorator
+@inline
+function quarterSums(at: usize): v128 {
+  const ab = f32x4.add(v128.load(at), v128.load(at, 16));
+  return f32x4.add(f32x4.add(ab, v128.load(at, 32)), v128.load(at, 48));
 }
 
 function maskFrom(row: usize, valid: i32, value: f32): void {
@@ -166,7 +171,7 @@ function maskFrom(row: usize, valid: i32, value: f32): void {
 }
 
 /** Weights times the steps of their values as 16-bit integers, with a step of the row's own. */
-function roundWeights(weights: usize, state: usize, valid: i32, steps: usize, integers: usize): void {
+export function roundWeights(weights: usize, state: usize, valid: i32, steps: usize, integers: usize): void {
   for (let i: usize = 0; i < SCORE_BYTES; i += 16) {
     v128.store(weights + i, f32x4.mul(v128.load(weights + i), v128.load(steps + i)));
   }

@@ -48,7 +48,7 @@ export function integerProduct(
   for (; r + 4 <= rows; r += 4) {
     for (let c = 0; c < cols; c += 8) {
       const steps = colSteps != 0 ? colSteps + (<usize>c << 2) : 0;
-      tile4x2(
+      integerTile4x2(
         a,
         aBytes,
         m + (<usize>c << 1),
@@ -71,11 +71,11 @@ export function integerProduct(
     const step = v128.load32_splat(states + stepWord);
     for (; c + 32 <= cols; c += 32) {
       const steps = colSteps != 0 ? colSteps + (<usize>c << 2) : 0;
-      tile1x8(a, m + (<usize>c << 1), mBytes, pairs, out + (<usize>c << 2), steps, states, step);
+      integerTile1x8(a, m + (<usize>c << 1), mBytes, pairs, out + (<usize>c << 2), steps, states, step);
     }
     for (; c < cols; c += 8) {
       const steps = colSteps != 0 ? colSteps + (<usize>c << 2) : 0;
-      tile1x2(a, m + (<usize>c << 1), mBytes, pairs, out + (<usize>c << 2), steps, states, step);
+      integerTile1x2(a, m + (<usize>c << 1), mBytes, pairs, out + (<usize>c << 2), steps, states, step);
     }
     a += aBytes;
     out += outBytes;
@@ -83,7 +83,7 @@ export function integerProduct(
   }
 }
 
-function tile4x2(
+export function integerTile4x2(
   a: usize,
   aBytes: usize,
   m: usize,
@@ -147,7 +147,7 @@ function tile4x2(
   finish(c31, step, colSteps, states, out, 16);
 }
 
-function tile1x8(
+export function integerTile1x8(
   a: usize,
   m: usize,
   mBytes: usize,
@@ -187,7 +187,7 @@ function tile1x8(
   finish(c7, step, colSteps, state, out, 112);
 }
 
-function tile1x2(
+function integerTile1x2(
   a: usize,
   m: usize,
   mBytes: usize,

@@ -1,37 +1,34 @@
 // f32 rows rounded to integers of 8 or 16 bits with one step size a row.
+import { largestLane } from "./simd";
 
 // 1.5 * 2^23: added to a float, it leaves the nearest integer (ties to even) in the low mantissa bits.
 const SHIFT: f32 = 12582912.0;
 const SHIFT_BITS: i32 = 0x4b400000;
 
-/** Largest |x| of `count` floats, a multiple of 8. */
-export function largestSize(x: usize, count: usize): f32 {
-  let a = f32x4.splat(0),
-    b = a;
-  for (const end = x + (count << 2); x < end; x += 32) {
-    a = f32x4.max(a, f32x4.abs(v128.load(x)));
-    b = f32x4.max(b, f32x4.abs(v128.load(x, 16)));
-  }
-  a = f32x4.max(a, b);
-  return max(
-    max(f32x4.extract_lane(a, 0), f32x4.extract_lane(a, 1)),
-    max(f32x4.extract_lane(a, 2), f32x4.extract_lane(a, 3)),
-  );
-}
-
 // @ts-ignore: decorator
 @inline
-function rounded(x: v128, inverse: v128): v128 {
-  return i32x4.sub(f32x4.add(f32x4.mul(x, inverse), f32x4.splat(SHIFT)), i32x4.splat(SHIFT_BITS));
+function rounded(x: v128, inverse: v128, shift: v128, bits: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(x, inverse), shift), bits);
 }
 
 /** y[i] = round(x[i] * limit / largest |x|) as i16, `count` a multiple of 8; returns the step, largest / limit. */
 export function toIntegers(x: usize, y: usize, count: usize, limit: f32): f32 {
-  const size = largestSize(x, count);
+  const end = x + (count << 2);
+  let a = f32x4.splat(0),
+    b = a;
+  for (let at = x; at < end; at += 32) {
+    a = f32x4.pmax(a, f32x4.abs(v128.load(at)));
+    b = f32x4.pmax(b, f32x4.abs(v128.load(at, 16)));
+  }
+  const size = f32x4.extract_lane(largestLane(f32x4.pmax(a, b)), 0);
   // Rows too small to divide by are zero.
-  const inverse = f32x4.splat(size > <f32>1e-30 ? limit / size : 0);
-  for (const end = x + (count << 2); x < end; x += 32) {
-    v128.store(y, i16x8.narrow_i32x4_s(rounded(v128.load(x), inverse), rounded(v128.load(x, 16), inverse)));
+  const inverse = f32x4.splat(size > <f32>1e-30 ? limit / size : 0),
+    shift = f32x4.splat(SHIFT),
+    bits = i32x4.splat(SHIFT_BITS);
+  for (; x < end; x += 32) {
+    const low = rounded(v128.load(x), inverse, shift, bits),
+      high = rounded(v128.load(x, 16), inverse, shift, bits);
+    v128.store(y, i16x8.narrow_i32x4_s(low, high));
     y += 16;
   }
   return size / limit;

@@ -47,7 +47,7 @@ export function product(
   }
 }
 
-function tile4x2(
+export function tile4x2(
   a: usize,
   aBytes: usize,
   m: usize,
@@ -116,7 +116,7 @@ function tile4x2(
   v128.store(out3, c31, 16);
 }
 
-function tile1x8(a: usize, m: usize, mBytes: usize, inner: i32, out: usize, keeps: usize): void {
+export function tile1x8(a: usize, m: usize, mBytes: usize, inner: i32, out: usize, keeps: usize): void {
   let c0 = f32x4.splat(0),
     c1 = c0,
     c2 = c0,

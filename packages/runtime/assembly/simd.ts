@@ -72,28 +72,84 @@ export function exp4(v: v128): v128 {
   return f32x4.mul(p, power);
 }
 
+// Of 2^r - 1, highest power first; |r| <= 1/2.
+const P5: f32 = 1.3264727e-3,
+  P4: f32 = 9.671513e-3,
+  P3: f32 = 5.5507336e-2,
+  P2: f32 = 2.4022242e-1,
+  P1: f32 = 6.93147e-1;
+const SHIFT: f32 = 12582912.0;
+
 /** 2^x for x <= 0 to 1e-7 of it; what is below 2^-125 becomes that. */
-// @ts-ignore: decorator
-@inline
 export function powerOfTwo(v: v128): v128 {
-  const x = f32x4.max(v, f32x4.splat(-125.0));
-  const shifted = f32x4.add(x, f32x4.splat(12582912.0));
-  const r = f32x4.sub(x, f32x4.sub(shifted, f32x4.splat(12582912.0)));
-  let p = madd(r, f32x4.splat(1.3264727e-3), f32x4.splat(9.671513e-3));
-  p = madd(p, r, f32x4.splat(5.5507336e-2));
-  p = madd(p, r, f32x4.splat(2.4022242e-1));
-  p = madd(p, r, f32x4.splat(6.93147e-1));
+  const x = f32x4.pmax(f32x4.splat(-125.0), v);
+  const shifted = f32x4.add(x, f32x4.splat(SHIFT));
+  const r = f32x4.sub(x, f32x4.sub(shifted, f32x4.splat(SHIFT)));
+  let p = madd(r, f32x4.splat(P5), f32x4.splat(P4));
+  p = madd(p, r, f32x4.splat(P3));
+  p = madd(p, r, f32x4.splat(P2));
+  p = madd(p, r, f32x4.splat(P1));
   p = madd(p, r, f32x4.splat(1.0));
   // The nearest integer sits in the low mantissa bits of `shifted`; above them nothing survives the shift.
   return i32x4.add(p, i32x4.shl(shifted, 23));
 }
 
-/** The largest lane. */
+/**
+ * 2^(x - shift) of sixteen floats in place, as powerOfTwo computes it: constants, which some engines build anew at each use,
+ * serve four vectors. Returns the sums of lanes.
+ */
+export function powersOfTwo(at: usize, shift: v128): v128 {
+  const least = f32x4.splat(-125.0);
+  let a = f32x4.pmax(least, f32x4.sub(v128.load(at), shift)),
+    b = f32x4.pmax(least, f32x4.sub(v128.load(at, 16), shift)),
+    c = f32x4.pmax(least, f32x4.sub(v128.load(at, 32), shift)),
+    d = f32x4.pmax(least, f32x4.sub(v128.load(at, 48), shift));
+  const large = f32x4.splat(SHIFT);
+  const an = f32x4.add(a, large),
+    bn = f32x4.add(b, large),
+    cn = f32x4.add(c, large),
+    dn = f32x4.add(d, large);
+  a = f32x4.sub(a, f32x4.sub(an, large));
+  b = f32x4.sub(b, f32x4.sub(bn, large));
+  c = f32x4.sub(c, f32x4.sub(cn, large));
+  d = f32x4.sub(d, f32x4.sub(dn, large));
+  let k = f32x4.splat(P5);
+  const k4 = f32x4.splat(P4);
+  let ap = madd(a, k, k4),
+    bp = madd(b, k, k4),
+    cp = madd(c, k, k4),
+    dp = madd(d, k, k4);
+  k = f32x4.splat(P3);
+  ap = madd(ap, a, k);
+  bp = madd(bp, b, k);
+  cp = madd(cp, c, k);
+  dp = madd(dp, d, k);
+  k = f32x4.splat(P2);
+  ap = madd(ap, a, k);
+  bp = madd(bp, b, k);
+  cp = madd(cp, c, k);
+  dp = madd(dp, d, k);
+  k = f32x4.splat(P1);
+  ap = madd(ap, a, k);
+  bp = madd(bp, b, k);
+  cp = madd(cp, c, k);
+  dp = madd(dp, d, k);
+  k = f32x4.splat(1.0);
+  ap = i32x4.add(madd(ap, a, k), i32x4.shl(an, 23));
+  bp = i32x4.add(madd(bp, b, k), i32x4.shl(bn, 23));
+  cp = i32x4.add(madd(cp, c, k), i32x4.shl(cn, 23));
+  dp = i32x4.add(madd(dp, d, k), i32x4.shl(dn, 23));
+  v128.store(at, ap);
+  v128.store(at, bp, 16);
+  v128.store(at, cp, 32);
+  v128.store(at, dp, 48);
+  return f32x4.add(f32x4.add(f32x4.add(ap, bp), cp), dp);
+}
+
+/** The largest lane in every lane. */
 // @ts-ignore: decorator
 @inline
-export function largestLane(v: v128): f32 {
-  return max(
-    max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
-    max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)),
-  );
+export function largestLane(v: v128): v128 {
+  const a = f32x4.pmax(v, v128.shuffle<i32>(v, v, 2, 3, 0, 1));
+  return f32x4.pmax(a, v128.shuffle<i32>(a, a, 1, 0, 3, 2));
 }

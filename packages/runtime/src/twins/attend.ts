@@ -51,10 +51,8 @@ export function attendBlock(
   const largest = scores.reduce((a, b) => Math.max(a, b), state.largest);
   const keep = powerOfTwo(fused, f(state.largest - largest));
   const weights = scores.map((score) => powerOfTwo(fused, f(score - largest)));
-  const partial = new Float32Array(4);
-  weights.forEach((weight, j) => (partial[j & 3] += weight));
   state.largest = largest;
-  state.total = f(f(state.total * keep) + sumLanes(partial[0], partial[1], partial[2], partial[3]));
+  state.total = f(f(state.total * keep) + sumWeights(weights));
   if (shape.bits === 8) mixIntegers(fused, state, keep, weights, values);
   else {
     for (let i = 0; i < shape.padded; i++) {
@@ -63,6 +61,14 @@ export function attendBlock(
       state.mixed[i] = sum;
     }
   }
+}
+
+/** Four lanes of each half of the block; then the halves, then the lanes. */
+function sumWeights(weights: Float32Array): number {
+  const halves = [new Float32Array(4), new Float32Array(4)];
+  weights.forEach((weight, j) => (halves[Math.floor((j * 2) / KEY_BLOCK)][j & 3] += weight));
+  const [a, b, c, d] = halves[0].map((sum, lane) => sum + halves[1][lane]);
+  return sumLanes(a, b, c, d);
 }
 
 function mixIntegers(fused: boolean, state: State, keep: number, weights: Float32Array, values: Block): void {
