@@ -4,13 +4,15 @@
  */
 import { referenceFinalNorm, referenceForward, type Model, type OnProgress } from "@subbit/core";
 import type { LogitTile, Scorer } from "@subbit/evaluate";
-import { loadModel } from "@subbit/runtime";
+import { loadModel, type KvBits } from "@subbit/runtime";
 import { Option } from "commander";
 
 export type Backend = "cpu" | "reference" | "engine";
 
 export interface BackendOptions {
   readonly threads?: number | undefined;
+  /** Of the runtime's cache. @default the runtime's own choice */
+  readonly kvBits?: KvBits | undefined;
   /** Longest sequence that will be asked for. @default the runtime's default context */
   readonly tokens?: number | undefined;
   readonly signal: AbortSignal;
@@ -74,10 +76,10 @@ function openForward(model: Model, device: Backend | "auto", options: BackendOpt
 
 async function runtimeForward(
   model: Model,
-  { threads, tokens, signal, onProgress }: BackendOptions,
+  { threads, kvBits, tokens, signal, onProgress }: BackendOptions,
 ): Promise<Forward> {
   const contextTokens = tokens === undefined ? undefined : Math.min(tokens, model.spec.maxPositions);
-  const runtime = await loadModel(model, undefined, { threads, contextTokens, signal, onProgress });
+  const runtime = await loadModel(model, undefined, { threads, kvBits, contextTokens, signal, onProgress });
   return {
     name: runtime.name,
     vocabSize: runtime.vocabSize,

@@ -1,6 +1,6 @@
 /** A model loaded to talk to: weights in the runtime's memory, tokenizer at hand. */
 import { inputError, openTokenizer, type Tokenizer } from "@subbit/core";
-import { loadModel, type RuntimeDevice, type RuntimeModel } from "@subbit/runtime";
+import { loadModel, type KvBits, type RuntimeDevice, type RuntimeModel } from "@subbit/runtime";
 import { Option } from "commander";
 import type { Context } from "./context.js";
 import { withModel } from "./open-source.js";
@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly device?: RuntimeDevice | undefined;
   /** Coarser and faster products. @default false */
   readonly fast?: boolean | undefined;
+  /** @default the runtime's own choice */
+  readonly kvBits?: KvBits | undefined;
 }
 
 export function runDeviceOption(): Option {
@@ -48,7 +50,7 @@ export function defaultSource(): string {
 export async function withRunningModel<R>(
   context: Context,
   source: string,
-  { threads, device, fast = false }: RunOptions,
+  { threads, device, fast = false, kvBits }: RunOptions,
   body: (running: RunningModel) => Promise<R>,
 ): Promise<R> {
   const { signal, onProgress } = context;
@@ -60,6 +62,7 @@ export async function withRunningModel<R>(
       threads,
       device,
       signBits: fast ? 8 : 12,
+      kvBits,
       signal,
       onProgress,
     });

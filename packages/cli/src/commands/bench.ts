@@ -14,11 +14,18 @@ import { SHAPE_NAMES } from "../bench/shapes.js";
 import { writeSynthetic } from "../bench/synthetic.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
-import { commandOf, examples, overwriteOption, type OverwriteOptions } from "../options/common.js";
+import {
+  commandOf,
+  examples,
+  kvBitsOption,
+  overwriteOption,
+  type KvBitsOptions,
+  type OverwriteOptions,
+} from "../options/common.js";
 import { integer, integers, number } from "../options/parse.js";
 import { assertWritable, writeWhole } from "../output-paths.js";
 
-interface BenchOptions extends CommonOptions, OverwriteOptions {
+interface BenchOptions extends CommonOptions, KvBitsOptions, OverwriteOptions {
   readonly against: readonly string[];
   readonly threads?: readonly number[];
   readonly auto: boolean;
@@ -30,7 +37,7 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly idle: number;
   readonly quietCores?: number;
   readonly signBits: "8" | "12" | "16";
-  readonly kvBits?: "32" | "16" | "8";
+
   readonly kernels?: boolean;
   readonly out?: string;
   readonly shape?: string;
@@ -39,7 +46,6 @@ interface BenchOptions extends CommonOptions, OverwriteOptions {
   readonly keep?: string;
 }
 
-const KV_BITS = { 32: 32, 16: 16, 8: 8 } as const;
 const SIGN_BITS = { 8: 8, 12: 12, 16: 16 } as const;
 const MAX_THREADS = 64;
 const MAX_TOKENS = 1 << 20;
@@ -93,13 +99,7 @@ export function addBench(program: Command): void {
         .choices(["8", "12", "16"])
         .default("12"),
     )
-    .addOption(
-      new Option("--kv-bits <bits>", "bits of the KV cache of our runtime (default: its own)").choices([
-        "32",
-        "16",
-        "8",
-      ]),
-    )
+    .addOption(kvBitsOption())
     .option(
       "--quiet-cores <n>",
       "measure a figure again (3 times at most) while other programs keep more cores than this busy; Linux",
@@ -215,11 +215,7 @@ async function withSource<R>(
 }
 
 async function run(context: Context, options: BenchOptions, contest: Contest): Promise<CommandResult> {
-  const { kvBits } = options;
-  const runtime = {
-    signBits: SIGN_BITS[options.signBits],
-    ...(kvBits !== undefined && { kvBits: KV_BITS[kvBits] }),
-  };
+  const runtime = { signBits: SIGN_BITS[options.signBits], kvBits: options.kvBits };
   const rows = await measure(contest.contestants, {
     ...contest,
     decodeTokens: options.decodeTokens,

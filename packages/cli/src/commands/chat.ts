@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { createConversation, type Conversation } from "../chat/conversation.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
-import { commandOf, examples, threadsOption } from "../options/common.js";
+import { commandOf, examples, kvBitsOption, threadsOption } from "../options/common.js";
 import { addSamplingOptions, generateOptions, type SamplingOptions } from "../options/sampling.js";
 import {
   defaultSource,
@@ -34,6 +34,7 @@ export function addChat(program: Command): void {
     .addOption(threadsOption())
     .addOption(runDeviceOption())
     .addOption(fastOption())
+    .addOption(kvBitsOption())
     .addHelpText("after", examples("subbit chat", 'subbit chat MODEL --system "Answer in one sentence."'))
     .action((source: string | undefined, options: ChatOptions) =>
       execute(options, (context) => chat(context, source, options)),

@@ -8,13 +8,20 @@ import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
 import { sizesOf, type ModelSizes } from "../model-sizes.js";
 import { withModel } from "../open-source.js";
-import { commandOf, examples, threadsOption, type ThreadOptions } from "../options/common.js";
+import {
+  commandOf,
+  examples,
+  kvBitsOption,
+  threadsOption,
+  type KvBitsOptions,
+  type ThreadOptions,
+} from "../options/common.js";
 import { integer } from "../options/parse.js";
 import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
 import { formatBytes, formatSeconds, toPrecision } from "../output/format.js";
 import { renderPairs } from "../output/table.js";
 
-interface EvalOptions extends CommonOptions, TextOptions, ThreadOptions, DeviceOptions {
+interface EvalOptions extends CommonOptions, TextOptions, ThreadOptions, KvBitsOptions, DeviceOptions {
   readonly text?: string;
   readonly seqlen?: number;
   readonly windows?: number;
@@ -41,6 +48,7 @@ export function addEval(program: Command): void {
   addTextOptions(command)
     .addOption(threadsOption())
     .addOption(deviceOption())
+    .addOption(kvBitsOption())
     .addHelpText(
       "after",
       examples(
@@ -88,7 +96,8 @@ function measure(
   text: PerplexityText,
   options: EvalOptions,
 ): Promise<PerplexityReport> {
-  const backend = { threads: options.threads, tokens: text.seqlen, signal: context.signal };
+  const { threads, kvBits } = options;
+  const backend = { threads, kvBits, tokens: text.seqlen, signal: context.signal };
   const { signal, onProgress } = context;
   return withForward(model, options.device, backend, (student) => {
     if (options.teacher === undefined) return evaluatePerplexity(text, student, { signal, onProgress });

@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
 import { readIds } from "../json-files.js";
-import { commandOf, examples, threadsOption } from "../options/common.js";
+import { commandOf, examples, kvBitsOption, threadsOption } from "../options/common.js";
 import { addSamplingOptions, generateOptions, type SamplingOptions } from "../options/sampling.js";
 import {
   defaultSource,
@@ -40,6 +40,7 @@ export function addGenerate(program: Command): void {
     .addOption(threadsOption())
     .addOption(runDeviceOption())
     .addOption(fastOption())
+    .addOption(kvBitsOption())
     .addHelpText(
       "after",
       examples(

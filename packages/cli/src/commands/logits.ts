@@ -10,14 +10,16 @@ import { withModel } from "../open-source.js";
 import {
   commandOf,
   examples,
+  kvBitsOption,
   overwriteOption,
   threadsOption,
+  type KvBitsOptions,
   type OverwriteOptions,
   type ThreadOptions,
 } from "../options/common.js";
 import { assertWritable, writeWhole } from "../output-paths.js";
 
-interface LogitsOptions extends CommonOptions, ThreadOptions, DeviceOptions, OverwriteOptions {
+interface LogitsOptions extends CommonOptions, ThreadOptions, KvBitsOptions, DeviceOptions, OverwriteOptions {
   readonly ids: string;
   readonly out: string;
   readonly hidden?: boolean;
@@ -30,6 +32,7 @@ export function addLogits(program: Command): void {
     .option("--hidden", "also hidden.0 (entering the first block) to hidden.N (after the last norm)")
     .addOption(threadsOption())
     .addOption(deviceOption())
+    .addOption(kvBitsOption())
     .addOption(overwriteOption())
     .addHelpText(
       "after",
@@ -58,7 +61,7 @@ async function logits(context: Context, source: string, options: LogitsOptions):
     const output = await withForward(
       model,
       options.device,
-      { threads: options.threads, tokens: ids.length, signal: context.signal },
+      { threads: options.threads, kvBits: options.kvBits, tokens: ids.length, signal: context.signal },
       (forward) => forward.run(ids, options.hidden === true),
     );
     await writeWhole(options.out, async (partial) => {

@@ -1,5 +1,6 @@
 /** Options that several commands share, said once. */
-import { Option, type Command } from "commander";
+import { KV_BITS, type KvBits } from "@subbit/runtime";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import { integer } from "./parse.js";
 
 /** A subcommand with the options that every command has. */
@@ -20,6 +21,21 @@ export function threadsOption(): Option {
   return new Option("--threads <n>", "threads (default: all cores; to run models 4 at most)").argParser(
     integer({ min: 1, max: 1024 }),
   );
+}
+
+export interface KvBitsOptions {
+  readonly kvBits?: KvBits;
+}
+
+export function kvBitsOption(): Option {
+  return new Option(
+    "--kv-bits <bits>",
+    "bits of a number of the runtime's KV cache, 32, 16 or 8 (default: 16 for packed models, 32 for dense ones)",
+  ).argParser((text) => {
+    const bits = KV_BITS.find((known) => String(known) === text);
+    if (bits === undefined) throw new InvalidArgumentError("Give 32, 16 or 8.");
+    return bits;
+  });
 }
 
 export interface SeedOptions {
