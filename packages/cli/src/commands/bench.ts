@@ -8,6 +8,7 @@ import { Option, type Command } from "commander";
 import { prepareContest, type Contest } from "../bench/contest.js";
 import { renderKernels } from "../bench/kernel-report.js";
 import { measure } from "../bench/measure.js";
+import { profileModel, renderProfile } from "../bench/profile-report.js";
 import { ratiosOf } from "../bench/ratios.js";
 import { renderRatios, renderRows } from "../bench/report.js";
 import { SHAPE_NAMES } from "../bench/shapes.js";
@@ -39,6 +40,7 @@ interface BenchOptions extends CommonOptions, KvBitsOptions, OverwriteOptions {
   readonly signBits: "8" | "12" | "16";
 
   readonly kernels?: boolean;
+  readonly profile?: boolean;
   readonly out?: string;
   readonly shape?: string;
   readonly bpw: number;
@@ -48,6 +50,8 @@ interface BenchOptions extends CommonOptions, KvBitsOptions, OverwriteOptions {
 
 const SIGN_BITS = { 8: 8, 12: 12, 16: 16 } as const;
 const MAX_THREADS = 64;
+/** Tokens before the profiled one where --context says nothing. */
+const PROFILE_CONTEXT = 64;
 const MAX_TOKENS = 1 << 20;
 
 export function addBench(program: Command): void {
@@ -106,6 +110,7 @@ export function addBench(program: Command): void {
       number({ min: 0, max: 1024 }),
     )
     .option("--kernels", "the kernels by shape beside the processor's ceiling; a source may be left out")
+    .option("--profile", "where the time of one token goes, on one thread; nothing else is measured")
     .option("--out <file>", "write the JSON object to this file too")
     .addOption(
       new Option("--shape <name>", "a model with random weights instead of a source").choices(SHAPE_NAMES),
@@ -125,6 +130,7 @@ export function addBench(program: Command): void {
         "subbit bench MODEL --against model.Q4_0.gguf --threads 1,2 --prefill 512 --context 64",
         "subbit bench --shape llama-1b --bpw 0.55 --json",
         "subbit bench --kernels",
+        "subbit bench MODEL --profile --context 64",
       ) +
         "\nEvery file and thread count is a process of its own; rounds go through all of them in turn. Figures are medians\n" +
         "(and least to greatest); ratios are taken round by round. @64 means with 64 tokens in the context.\n",
@@ -146,7 +152,9 @@ async function bench(
   }
   if (out !== undefined) assertWritable(out, overwrite);
   const parts = [
-    ...(models === 1 ? [await benchModel(context, source, options)] : []),
+    ...(models === 1
+      ? [await (options.profile === true ? profile : benchModel)(context, source, options)]
+      : []),
     ...(kernels ? [await kernelTable(context, options)] : []),
   ];
   const result = {
@@ -174,6 +182,21 @@ function benchModel(
       warn: (sentence) => context.warn(sentence),
     });
     return run(context, options, contest);
+  });
+}
+
+function profile(
+  context: Context,
+  source: string | undefined,
+  options: BenchOptions,
+): Promise<CommandResult> {
+  return withSource(context, source, options, async (path) => {
+    const report = await profileModel(context, path, {
+      context: options.context?.[0] ?? PROFILE_CONTEXT,
+      signBits: SIGN_BITS[options.signBits],
+      ...(options.kvBits && { kvBits: KV_BITS[options.kvBits] }),
+    });
+    return { json: { profile: report, machine: machine() }, text: renderProfile(report) };
   });
 }
 

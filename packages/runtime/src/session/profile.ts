@@ -1,6 +1,7 @@
 /** Where the time of one token goes, by kind of instruction. */
 import {
   INSTRUCTION_WORDS,
+  M_HEAD_ONLY,
   M_ROWS,
   M_ROW_BYTES,
   OP_ACTIVATE,
@@ -14,6 +15,8 @@ import {
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
   OP_SIGN_TABLES,
+  OP_SKETCH_ESTIMATE,
+  OP_SKETCH_RESCORE,
   S_COLS,
   S_ROWS,
 } from "../abi.js";
@@ -51,6 +54,8 @@ const NAMES = new Map<number, string>([
   [OP_SIGN_PRODUCT, "sign product"],
   [OP_SIGN_MULTIPLY, "sign product with its tables"],
   [OP_ATTEND_TOKEN, "attention"],
+  [OP_SKETCH_ESTIMATE, "head: estimates by the sketch"],
+  [OP_SKETCH_RESCORE, "head: exact logits of candidates"],
   [OP_ACTIVATE, "activation"],
   [OP_ADD, "sum"],
   [OP_MULTIPLY, "elementwise product"],
@@ -80,12 +85,24 @@ export function summarise(times: readonly TimedInstruction[]): TokenProfile {
   return { rows: sorted, microseconds: sorted.reduce((sum, row) => sum + row.microseconds, 0) };
 }
 
-/** Addresses and words of the instructions in [start, end) but barriers. */
-export function instructionsIn(buffer: ArrayBufferLike, start: number, end: number): Map<number, Uint32Array> {
+/**
+ * Addresses and words of the instructions in [start, end) but barriers.
+ *
+ * @param shortlist whether the head is asked for its largest logits only: of its two ways the other does nothing then
+ */
+export function instructionsIn(
+  buffer: ArrayBufferLike,
+  start: number,
+  end: number,
+  shortlist: boolean,
+): Map<number, Uint32Array> {
   const found = new Map<number, Uint32Array>();
   for (let at = start; at < end; at += INSTRUCTION_WORDS * 4) {
     const words = new Uint32Array(buffer, at, INSTRUCTION_WORDS).slice();
-    if (words[0] !== OP_BARRIER) found.set(at, words);
+    const op = words[0];
+    const whole = op === OP_DENSE && words[M_HEAD_ONLY] === 1;
+    const sketch = op === OP_SKETCH_ESTIMATE || op === OP_SKETCH_RESCORE;
+    if (op !== OP_BARRIER && !(shortlist ? whole : sketch)) found.set(at, words);
   }
   return found;
 }

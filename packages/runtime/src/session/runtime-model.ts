@@ -2,10 +2,14 @@
 import { SubbitError, throwIfAborted, type ChatMessage, type ModelSpec, type Tokenizer } from "@subbit/core";
 import type { Capabilities } from "../executors/types.js";
 import { Generation, type GenerateOptions, type GeneratedToken, type GenerationResult } from "./generate.js";
+import { summarise, type TokenProfile } from "./profile.js";
 import type { TileRunner } from "./tile-runner.js";
 
 /** Token ids, or text that the model's tokenizer encodes (with its own special tokens in front, such as a bos). */
 export type Prompt = string | readonly number[];
+
+/** Tokens that are made before a profile. */
+const PROFILE_WARM_UP = 32;
 
 export interface LogitsTile {
   /** Position of the tile's first token. */
@@ -144,6 +148,17 @@ export class RuntimeModel {
     return states;
   }
 
+  /**
+   * Where the time of one greedy token after the prompt goes. Instructions are timed one by one, each at its best of `rounds`,
+   * so that waiting for one another does not count; meant for a model on one thread.
+   */
+  async profile(prompt: Prompt, options: { rounds?: number } = {}): Promise<TokenProfile> {
+    // Generating first teaches the head's sketch and lets the optimising compiler take over.
+    const { ids } = await this.complete(prompt, { maxTokens: PROFILE_WARM_UP, ignoreEos: true });
+    const all = [...this.#promptIds(prompt), ...ids.slice(0, 1)];
+    return summarise(await this.#runner.timeInstructions(this.#checkIds(all), options.rounds ?? 50));
+  }
+
   /** Forgets what the KV cache holds; results never depend on it. */
   reset(): void {
     this.#runner.reset();
@@ -155,12 +170,14 @@ export class RuntimeModel {
   }
 
   #generation(prompt: Prompt, options: GenerateOptions): Generation {
-    const ids =
-      typeof prompt === "string"
-        ? this.#needTokenizer().encode(prompt, { addSpecialTokens: true })
-        : [...prompt];
+    const ids = this.#promptIds(prompt);
     const context = { runner: this.#runner, contextTokens: this.contextTokens, tokenizer: this.tokenizer };
     return new Generation(context, this.#checkIds(ids), options);
+  }
+
+  #promptIds(prompt: Prompt): number[] {
+    if (typeof prompt !== "string") return [...prompt];
+    return this.#needTokenizer().encode(prompt, { addSpecialTokens: true });
   }
 
   #needTokenizer(): Tokenizer {

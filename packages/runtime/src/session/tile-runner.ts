@@ -3,12 +3,20 @@
  * computed twice. Every step checks the cache against the text it belongs to: two generations may take turns on one model.
  */
 import { SubbitError } from "@subbit/core";
-import { CTRL_HEAD_FIRST, CTRL_POSITION, CTRL_TOKENS, CTRL_TOKEN_IDS, SHORTLIST_MAX } from "../abi.js";
+import {
+  CTRL_HEAD_FIRST,
+  CTRL_POSITION,
+  CTRL_TOKENS,
+  CTRL_TOKEN_IDS,
+  INSTRUCTION_BYTES,
+  SHORTLIST_MAX,
+} from "../abi.js";
 import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
 import { freeMemory } from "../executors/free-memory.js";
 import { askForShortlist, HeadSketch, type Shortlist } from "./head-sketch.js";
 import { Mutex } from "./mutex.js";
+import { instructionsIn, type TimedInstruction } from "./profile.js";
 
 export class TileRunner {
   readonly program: Program;
@@ -125,6 +133,31 @@ export class TileRunner {
       }
       this.#cached = ids.slice(0, to);
       return states;
+    });
+  }
+
+  /** Runs what a token after all but the last of `ids` needs, greedy, instruction by instruction: the least time of each. */
+  async timeInstructions(ids: readonly number[], rounds: number): Promise<TimedInstruction[]> {
+    return this.#mutex.run(async () => {
+      const { embed, head } = this.program.token;
+      await this.#catchUp(ids, ids.length - 1);
+      const shortlist = this.#sketch?.ready === true;
+      const instructions = instructionsIn(this.#buffer, embed.start, head.end, shortlist);
+      const least = new Map<number, number>();
+      askForShortlist(this.#buffer, shortlist ? 1 : 0);
+      try {
+        for (let round = 0; round < rounds; round++) {
+          this.#prepare(ids, ids.length - 1, ids.length, 0);
+          for (const start of instructions.keys()) {
+            const began = performance.now();
+            await this.#execute(start, start + INSTRUCTION_BYTES);
+            least.set(start, Math.min(least.get(start) ?? Infinity, performance.now() - began));
+          }
+        }
+      } finally {
+        askForShortlist(this.#buffer, 0);
+      }
+      return [...instructions].map(([start, words]) => ({ words, milliseconds: least.get(start) ?? 0 }));
     });
   }
 

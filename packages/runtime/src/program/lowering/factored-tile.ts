@@ -14,7 +14,7 @@ import {
 import { pad, type PlacedSigns } from "../../weights/place.js";
 import type { Value } from "../draft.js";
 import type { Emitter } from "../emitter.js";
-import type { SignTerm } from "./factored.js";
+import type { SignTerm } from "./sign-term.js";
 import { between } from "./rows.js";
 
 /** y (+)= outScale o S (inScale o x) (+ bias) */

@@ -29,6 +29,7 @@ import {
 import { pad, type PlacedFactored, type PlacedSigns } from "../../weights/place.js";
 import { strideOf, type Value } from "../draft.js";
 import type { Emitter } from "../emitter.js";
+import type { SignTerm } from "./sign-term.js";
 import { emitSignGemm } from "./factored-tile.js";
 
 /** t = sum_j g_j o S_in (b_j o x), y = sum_i a_i o S_out (q_i o t), summed over paths: 2 l sign products a path. */
@@ -56,15 +57,6 @@ export function emitFactored(emitter: Emitter, x: Value, linear: PlacedFactored,
 }
 
 const PRECISIONS = { 8: LUT8, 12: LUT12, 16: LUT16 } as const;
-
-export interface SignTerm {
-  /** Multiplied into x, or 0 for none. */
-  readonly inScale: number;
-  readonly outScale: number;
-  /** Whether y holds earlier terms of the sum. */
-  readonly accumulate: boolean;
-  readonly bias: number;
-}
 
 /**
  * Up to this many inputs every thread makes all tables for itself: that costs about 1 ns an input, a barrier between shared
