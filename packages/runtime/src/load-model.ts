@@ -9,9 +9,8 @@ import {
   recallThreads,
   rememberThreads,
   threadChoiceKey,
-  type ThreadChoice,
 } from "./executors/thread-choice.js";
-import type { Executor, Team } from "./executors/types.js";
+import type { Executor, Team, ThreadChoice } from "./executors/types.js";
 import { buildProgram, type Program } from "./program/build.js";
 import type { SignBits } from "./program/emitter.js";
 import { KV_BITS, type KvBits } from "./kv-layout.js";

@@ -194,7 +194,7 @@ function profile(
     const report = await profileModel(context, path, {
       context: options.context?.[0] ?? PROFILE_CONTEXT,
       signBits: SIGN_BITS[options.signBits],
-      ...(options.kvBits && { kvBits: KV_BITS[options.kvBits] }),
+      kvBits: options.kvBits,
     });
     return { json: { profile: report, machine: machine() }, text: renderProfile(report) };
   });

@@ -2,14 +2,7 @@
 import { throwIfAborted, type Model } from "@subbit/core";
 import { kernelsHash } from "../generated/kernels.js";
 import { isNode } from "../wasm/probes.js";
-import type { Team } from "./types.js";
-
-/** What was measured. */
-export interface ThreadChoice {
-  readonly threads: number;
-  /** By number of threads: milliseconds of the best run. */
-  readonly milliseconds: Readonly<Record<string, number>>;
-}
+import type { Team, ThreadChoice } from "./types.js";
 
 /** Numbers that are tried, up to the processors there are. */
 const CANDIDATES = [1, 2, 3, 4, 6, 8];

@@ -31,3 +31,10 @@ export interface Team extends Executor {
   /** Ends all threads above so many. */
   trim(threads: number): Promise<void>;
 }
+
+/** How fast a model ran with each number of threads, and which one serves it best. */
+export interface ThreadChoice {
+  readonly threads: number;
+  /** By number of threads: milliseconds of the best run. */
+  readonly milliseconds: Readonly<Record<string, number>>;
+}

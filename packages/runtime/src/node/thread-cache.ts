@@ -5,7 +5,7 @@
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { cpus, homedir, loadavg } from "node:os";
 import { dirname, join } from "node:path";
-import type { ThreadChoice } from "../executors/thread-choice.js";
+import type { ThreadChoice } from "../executors/types.js";
 
 const FILE_NAME = "threads.json";
 /** Machines change: other work runs on them, firmware sets other clocks. */
