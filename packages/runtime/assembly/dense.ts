@@ -33,7 +33,7 @@ import { number, scratch, shareStart, tokens, word } from "./words";
  * One step of four columns a turn: V8 loads everything that a turn reads before it multiplies, and the operands of two steps
  * leave no register for the sums (half the speed).
  */
-function dot4x2(w: usize, rowBytes: usize, x: usize, y: usize, cols: i32, out: usize): void {
+export function dot4x2(w: usize, rowBytes: usize, x: usize, y: usize, cols: i32, out: usize): void {
   let a = f32x4.splat(0), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
   let w1 = w + rowBytes, w2 = w1 + rowBytes, w3 = w2 + rowBytes;
   const end = x + (<usize>cols << 2);

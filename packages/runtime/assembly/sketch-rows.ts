@@ -16,7 +16,6 @@ import {
   M_ROW_SCALES,
   M_SKETCH,
   M_WEIGHTS,
-  DTYPE_F32,
   Q_BASIS,
   Q_COEFFICIENTS,
   Q_DAMAGED,
@@ -41,8 +40,7 @@ import {
   Y_SCALE_BOTH,
   Y_STEP,
 } from "../src/abi";
-import { widen } from "./dense";
-import { fourRows } from "./dense-rows";
+import { dot4x2, widen } from "./dense";
 import { rotate } from "./rotate";
 import { madd, sum } from "./simd";
 import { number, word } from "./words";
@@ -73,16 +71,22 @@ export function subtract(x: usize, factor: f32, y: usize, cols: i32): void {
   }
 }
 
-/** Products of the directions with a row, rounded to 8 bits; returns their step. `at`: the row's place in the first pair. */
-function coefficients(sketch: usize, row: usize, cols: i32, room: usize, at: usize): f32 {
+/** Products of the directions with two rows, one after the other, to `to`: pairs of four for each row. */
+function directionProducts(sketch: usize, rows: usize, cols: i32, to: usize): void {
   const directions = number(sketch, Q_DIRECTIONS), bytes = <usize>cols << 2;
   let u = word(sketch, Q_BASIS) + bytes;
+  for (let k = 0; k < directions; k += 4) {
+    dot4x2(u, bytes, rows, rows + bytes, cols, to + (<usize>k << 3));
+    u += 4 * bytes;
+  }
+}
+
+/** Rounds a row's products with the directions to 8 bits; returns their step. `at`: the row's place in the first pair. */
+function coefficients(sketch: usize, products: usize, at: usize): f32 {
+  const directions = number(sketch, Q_DIRECTIONS);
   let largest = f32x4.splat(0);
   for (let k = 0; k < directions; k += 4) {
-    const products = fourRows(DTYPE_F32, u, u + bytes, u + 2 * bytes, u + 3 * bytes, row, cols);
-    largest = f32x4.max(largest, f32x4.abs(products));
-    v128.store(room + (<usize>k << 2), products);
-    u += 4 * bytes;
+    largest = f32x4.max(largest, f32x4.abs(v128.load(products + (<usize>k << 3))));
   }
   const most = max(
     max(f32x4.extract_lane(largest, 0), f32x4.extract_lane(largest, 1)),
@@ -90,7 +94,8 @@ function coefficients(sketch: usize, row: usize, cols: i32, room: usize, at: usi
   );
   const factor: f32 = most > 1e-30 ? 127 / most : 0;
   for (let k = 0; k < directions; k++) {
-    const code = <i32>nearest<f32>(load<f32>(room + (<usize>k << 2)) * factor);
+    const product = load<f32>(products + (<usize>(k & ~3) << 3) + (<usize>(k & 3) << 2));
+    const code = <i32>nearest<f32>(product * factor);
     store<i8>(at + <usize>(k >> 1) * (2 * SKETCH_TILE) + <usize>(k & 1), <i8>code);
   }
   return most > 1e-30 ? most / 127 : 0;
@@ -120,26 +125,28 @@ function deviation(scale: f32, squares: f32, power: f32, cols: i32): f32 {
   return sqrt<f32>(max<f32>(scale * scale * squares - power, 0) / <f32>cols);
 }
 
-function sketchRow(pc: usize, sketch: usize, row: i32, work: usize): void {
+/** A row as numbers. */
+function readRow(pc: usize, row: i32, to: usize): void {
+  const cols = number(pc, M_COLS), scales = word(pc, M_ROW_SCALES);
+  widen(number(pc, M_DTYPE), word(pc, M_WEIGHTS) + <usize>row * word(pc, M_ROW_BYTES), to, cols);
+  if (scales == 0) return;
+  const scale = v128.load32_splat(scales + (<usize>row << 2));
+  for (const end = to + (<usize>cols << 2); to < end; to += 16) v128.store(to, f32x4.mul(v128.load(to), scale));
+}
+
+/** @param v the row, changed */
+function sketchRow(pc: usize, sketch: usize, row: i32, v: usize, products: usize): void {
   const cols = number(pc, M_COLS), bytes = <usize>cols << 2;
   const tile = <usize>(row / SKETCH_TILE), r = row % SKETCH_TILE;
   const parameters = word(sketch, Q_PARAMETERS) + (tile * SKETCH_PARAMETERS * SKETCH_TILE + <usize>r) * 4;
-  const v = work + WORK_VECTOR;
-  widen(number(pc, M_DTYPE), word(pc, M_WEIGHTS) + <usize>row * word(pc, M_ROW_BYTES), v, cols);
-  const scales = word(pc, M_ROW_SCALES);
-  if (scales != 0) {
-    const scale = v128.load32_splat(scales + (<usize>row << 2));
-    for (let i: usize = 0; i < bytes; i += 16) v128.store(v + i, f32x4.mul(v128.load(v + i), scale));
-  }
-  const norm = sqrt<f32>(product(v, v, cols));
   const lane = <usize>(r < 8 ? 2 * r : 2 * r - 15);
   const codes = word(sketch, Q_COEFFICIENTS) + tile * (SKETCH_TILE * word(sketch, Q_DIRECTIONS)) + <usize>(2 * r);
-  const step = coefficients(sketch, v, cols, work + WORK_PRODUCTS, codes);
+  const step = coefficients(sketch, products, codes);
   const centre = word(sketch, Q_BASIS), along = product(centre, v, cols);
   subtract(v, along, centre, cols);
   rotate(v, word(sketch, Q_TURNS), cols);
 
-  const power = product(v, v, cols);
+  const power = product(v, v, cols), norm = sqrt<f32>(along * along + power);
   const spacing = SPACING * sqrt<f32>(power / <f32>cols);
   const limit = f32x4.splat(spacing), one = f32x4.splat(1), three = f32x4.splat(3);
   let size = f32x4.splat(0), levels = f32x4.splat(0), large = 0;
@@ -169,8 +176,14 @@ export function sketchRows(pc: usize, thread: i32, threads: i32): void {
   const sketch = word(pc, M_SKETCH), rows = number(pc, M_ROWS);
   const work = word(sketch, Q_WORK) + <usize>thread * word(sketch, Q_WORK_BYTES);
   for (let first = thread * (SKETCH_DEAL * SKETCH_TILE); first < rows; first += threads * (SKETCH_DEAL * SKETCH_TILE)) {
-    for (let row = first, end = min(first + SKETCH_DEAL * SKETCH_TILE, rows); row < end; row++) {
-      sketchRow(pc, sketch, row, work);
+    for (let row = first, end = min(first + SKETCH_DEAL * SKETCH_TILE, rows); row < end; row += 2) {
+      // An odd row at the end is done twice.
+      const next = min(row + 1, end - 1), a = work + WORK_VECTOR, b = a + (word(pc, M_COLS) << 2);
+      readRow(pc, row, a);
+      readRow(pc, next, b);
+      directionProducts(sketch, a, number(pc, M_COLS), work + WORK_PRODUCTS);
+      sketchRow(pc, sketch, row, a, work + WORK_PRODUCTS);
+      sketchRow(pc, sketch, next, b, work + WORK_PRODUCTS + 16);
     }
   }
 }

@@ -214,9 +214,9 @@ export const WORK_WAITING = 160;
 export const WORK_WAITING_COUNT = 176;
 /** i16 [SKETCH_DIRECTIONS_MAX] */
 export const WORK_CODES = 192;
-/** f32 [SKETCH_DIRECTIONS_MAX] */
+/** f32 [2 * SKETCH_DIRECTIONS_MAX] */
 export const WORK_PRODUCTS = 320;
-export const WORK_VECTOR = 576;
+export const WORK_VECTOR = 832;
 export const SKETCH_DIRECTIONS_MAX = 64;
 /** A list: words count, rescored rows, two unused; then (f32 value, i32 row) pairs, a heap with the least on top. */
 export const LIST_HEAD_BYTES = 16;

@@ -92,7 +92,6 @@ function sketchRow(m: MemoryViews, pc: number, sketch: Sketch, row: number): voi
   if (scales) for (let i = 0; i < cols; i++) v[i] *= m.f32[scales + row];
   const product = (x: Float32Array, y: Float32Array): number => dot(m.fused, x, 0, y, 0, cols);
 
-  const norm = f(Math.sqrt(product(v, v)));
   const products = basis.slice(1).map((u) => product(u, v));
   const most = Math.max(0, ...products.map(Math.abs));
   const factor = most > TINY ? f(127 / most) : 0;
@@ -106,6 +105,7 @@ function sketchRow(m: MemoryViews, pc: number, sketch: Sketch, row: number): voi
   rotate(v, turns);
 
   const power = product(v, v);
+  const norm = f(Math.sqrt(f(f(along * along) + power)));
   const spacing = f(SPACING * f(Math.sqrt(f(power / cols))));
   const size = new Float32Array(4);
   const levels = new Float32Array(4);

@@ -58,9 +58,11 @@ export function isSketchWorth({ rows, cols }: PlacedDense): boolean {
   return rows >= WORTH_ROWS && rows * cols >= WORTH_WEIGHTS;
 }
 
-/** One plane for a head of 4-bit codes, of which it is a quarter; two for larger ones: they save rescoring for an eighth. */
-function planesOf(head: PlacedDense): number {
-  return head.dtype === DTYPE_I4 ? 1 : 2;
+/** A second plane saves most of the rescoring; of a large head of 4-bit codes it would be a quarter more memory. */
+const LARGE_PLANE_BYTES = 8 << 20;
+
+function planesOf({ dtype, rows, cols }: PlacedDense): number {
+  return dtype === DTYPE_I4 && (rows * cols) / 8 > LARGE_PLANE_BYTES ? 1 : 2;
 }
 
 /** Bytes of the sketch of a [rows, cols] matrix at most, the work memory of threads not counted. */
