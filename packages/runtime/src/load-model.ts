@@ -29,7 +29,7 @@ export interface LoadOptions {
   readonly threads?: number | undefined;
   /** Most tokens of one text. @default what the model was trained for, 2048 at most */
   readonly contextTokens?: number | undefined;
-  /** Tokens that are computed together when a prompt is read. @default 32 */
+  /** Tokens that are computed together when a prompt is read. @default 64 */
   readonly tileTokens?: number | undefined;
   /**
    * Bits that sums of four inputs are rounded to when a single token meets factored linears: relative error of a product about
@@ -51,7 +51,7 @@ export interface LoadOptions {
 }
 
 const DEFAULT_CONTEXT = 2048;
-const DEFAULT_TILE = 32;
+const DEFAULT_TILE = 64;
 
 /**
  * Reads the weights once, into one memory, and makes the program. The model's checkpoint may be closed afterwards.

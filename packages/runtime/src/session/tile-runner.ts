@@ -18,6 +18,9 @@ import { askForShortlist, HeadSketch, type Shortlist } from "./head-sketch.js";
 import { Mutex } from "./mutex.js";
 import { instructionsIn, type TimedInstruction } from "./profile.js";
 
+/** Fewer tokens than this are computed sooner one by one: the kernels for many take sixteen at a time. */
+const MIN_TILE = 6;
+
 export class TileRunner {
   readonly program: Program;
   #memory: WebAssembly.Memory | undefined;
@@ -62,10 +65,11 @@ export class TileRunner {
       beforeTile();
       const logits = await this.#mutex.run(async () => {
         const from = Math.min(this.cachedPrefix(ids), ids.length - 1);
-        const to = Math.min(from + this.program.tileTokens, ids.length);
+        const count = ids.length - from < MIN_TILE ? 1 : Math.min(this.program.tileTokens, ids.length - from);
+        const to = from + count;
         const last = to === ids.length;
-        // A token alone is a matter of latency; what evaluation reads below never depends on how a text is cut.
-        const pass = to - from === 1 ? this.program.token : this.program.tile;
+        // A few tokens are a matter of latency; what evaluation reads below never depends on how a text is cut.
+        const pass = count === 1 ? this.program.token : this.program.tile;
         if (!last) return void (await this.#run(pass, ids, from, to, undefined));
         return this.#lastLogits(pass, ids, from, wanted);
       });
