@@ -7,5 +7,5 @@ export { signBlock12 } from "./sign-lut12";
 export { signBlock16 } from "./sign-lut16";
 export { signBlock8 } from "./sign-lut8";
 export { tile1x8, tile4x2 } from "./products";
-export { integerTile1x8, integerTile4x2 } from "./integer-products";
+export { integerTile1x8, integerTile3x2, integerTile4x2 } from "./integer-products";
 export { weigh, roundWeights } from "./attend";

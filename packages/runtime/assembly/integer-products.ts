@@ -66,6 +66,14 @@ export function integerProduct(
     out += outBytes << 2;
     states += stateBytes << 2;
   }
+  if (r + 3 == rows) {
+    for (let c = 0; c < cols; c += 8) {
+      const steps = colSteps != 0 ? colSteps + (<usize>c << 2) : 0;
+      // prettier-ignore
+      integerTile3x2(a, aBytes, m + (<usize>c << 1), mBytes, pairs, out + (<usize>c << 2), outBytes, steps, states, stateBytes, stepWord);
+    }
+    return;
+  }
   for (; r < rows; r++) {
     let c = 0;
     const step = v128.load32_splat(states + stepWord);
@@ -145,6 +153,59 @@ export function integerTile4x2(
   step = v128.load32_splat(states + stepWord);
   finish(c30, step, colSteps, states, out, 0);
   finish(c31, step, colSteps, states, out, 16);
+}
+
+/** Three query heads that share a kv head are common enough. */
+export function integerTile3x2(
+  a: usize,
+  aBytes: usize,
+  m: usize,
+  mBytes: usize,
+  pairs: i32,
+  out: usize,
+  outBytes: usize,
+  colSteps: usize,
+  states: usize,
+  stateBytes: usize,
+  stepWord: usize,
+): void {
+  let a1 = a + aBytes,
+    a2 = a1 + aBytes;
+  let c00 = i32x4.splat(0),
+    c01 = c00,
+    c10 = c00,
+    c11 = c00,
+    c20 = c00,
+    c21 = c00;
+  for (const end = a + (<usize>pairs << 2); a < end; a += 4) {
+    const m0 = v128.load8x8_s(m),
+      m1 = v128.load8x8_s(m, 8);
+    let x = v128.load32_splat(a);
+    c00 = dot(x, m0, c00);
+    c01 = dot(x, m1, c01);
+    x = v128.load32_splat(a1);
+    c10 = dot(x, m0, c10);
+    c11 = dot(x, m1, c11);
+    x = v128.load32_splat(a2);
+    c20 = dot(x, m0, c20);
+    c21 = dot(x, m1, c21);
+    a1 += 4;
+    a2 += 4;
+    m += mBytes;
+  }
+  let step = v128.load32_splat(states + stepWord);
+  finish(c00, step, colSteps, states, out, 0);
+  finish(c01, step, colSteps, states, out, 16);
+  states += stateBytes;
+  out += outBytes;
+  step = v128.load32_splat(states + stepWord);
+  finish(c10, step, colSteps, states, out, 0);
+  finish(c11, step, colSteps, states, out, 16);
+  states += stateBytes;
+  out += outBytes;
+  step = v128.load32_splat(states + stepWord);
+  finish(c20, step, colSteps, states, out, 0);
+  finish(c21, step, colSteps, states, out, 16);
 }
 
 export function integerTile1x8(

@@ -66,7 +66,7 @@ function highBytes(code: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-export function half(bits: v128): v128 {
+function half(bits: v128): v128 {
   // The half sits in the upper 16 bits. An arithmetic shift puts its exponent and mantissa where f32 has them, the mask removes
   // the copies of the sign, and 2^112 = 2^(127 - 15) corrects the exponent bias; subnormals come out right as well.
   const shifted = v128.and(i32x4.shr_s(bits, 3), i32x4.splat(0x8fffffff));
