@@ -117,6 +117,14 @@ function finish(pc: usize, value: v128, row: i32, token: i32): void {
   v128.store(word(pc, W_DST) + at, value);
 }
 
+/**
+ * Loads a word of each cache line, so that what is read next comes from memory while this is computed. A fifth faster for 8-bit
+ * rows; 16-bit ones are as fast as memory without it (and slower with it), 4-bit ones are slower than memory.
+ */
+function touch(at: usize, bytes: usize): void {
+  for (const end = at + bytes; at < end; at += 64) load<i32>(at);
+}
+
 export function dense(pc: usize, thread: i32, threads: i32): void {
   // Where only the largest logits are wanted, sketch-estimate.ts and sketch-rescore.ts find them.
   if (number(pc, M_HEAD_ONLY) != 0 && load<i32>(CTRL_SHORTLIST) != 0) return;
@@ -147,6 +155,7 @@ export function dense(pc: usize, thread: i32, threads: i32): void {
       }
       if (token < last) finish(pc, fourRows(DTYPE_F32, w, w + wideBytes, w + 2 * wideBytes, w + 3 * wideBytes, src + <usize>token * srcStride, cols), row, token);
     } else if (token < last) {
+      if (dtype == DTYPE_I8 && tile + 1 < tileEnd) touch(w + DENSE_ROW_TILE * rowBytes, DENSE_ROW_TILE * rowBytes);
       finish(pc, fourRows(dtype, w, w + rowBytes, w + 2 * rowBytes, w + 3 * rowBytes, src + <usize>token * srcStride, cols), row, token);
     }
   }
