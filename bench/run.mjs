@@ -42,7 +42,7 @@ const contests = [
   {
     id: "smollm2-135m",
     model: packed("smollm2-135m", 0.55, 8),
-    against: (quick ? ["q4_0"] : ["q4_0", "q4_1", "q8_0", "f16"]).map((type) => gguf("smollm2-135m", type)),
+    against: (quick ? ["q4_0"] : ["q4_0", "q4_1", "q8_0"]).map((type) => gguf("smollm2-135m", type)),
     flags: SMALL,
   },
   {
@@ -54,7 +54,7 @@ const contests = [
   {
     id: "llama-1b",
     model: packed("llama-1b", 0.55, 8),
-    against: [gguf("llama-1b", "q4_0"), packed("llama-1b", 0.55, 4)],
+    against: [gguf("llama-1b", "q4_0")],
     flags: quick ? SMALL : ["--prefill", "128,512", "--context", "64,256"],
   },
   ...[0.1, 0.3, 0.55].map((bpw) => ({
@@ -69,6 +69,7 @@ const contests = [
 const parts = [
   ...contests.filter(({ long }) => !(long && quick)).map((part) => [part.id, () => contest(part)]),
   ...(values.packed && values.gguf ? [["real", real]] : []),
+  ...["smollm2-135m", "llama-1b"].map((shape) => [`profile-${shape}`, () => profile(packed(shape, 0.55, 8))]),
   ["kernels", () => subbit(["bench", "--kernels", "--threads", "1,2", "--rounds", quick ? "3" : "9"])],
   ["linear", () => tool(["linear.mjs", "--rounds", quick ? "3" : "9"])],
   ["cycles", () => tool(["cycles.mjs", "--cycles", quick ? "40" : "200"], ["--expose-gc"])],
@@ -124,6 +125,11 @@ async function contest({ model, against, flags }) {
         rmSync(join(models, name), { recursive: true, force: true });
     }
   }
+}
+
+async function profile(model) {
+  await make(model);
+  return { name: model.name, ...(await subbit(["bench", model.name, "--profile", "--context", "64"])) };
 }
 
 /** The files go by their own names, wherever they lie. */

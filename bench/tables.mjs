@@ -76,6 +76,11 @@ const tables = {
       ]),
     );
   },
+  profile: (parts) => {
+    const profiles = Object.entries(parts).filter(([id]) => id.startsWith("profile-"));
+    if (profiles.length === 0) return none();
+    return profiles.map(([, { result }]) => profileTable(result)).join("\n\n");
+  },
   kernels: ({ kernels }) => {
     if (kernels === undefined) return none();
     const { bounds, rows } = kernels.result.kernels;
@@ -173,6 +178,26 @@ function contest(part) {
     ratios.map((ratio) => [ratio.against, ratio.threads, ...figures(ratio)]),
   );
   return `${times}\n\n${absolute}`;
+}
+
+function profileTable({ name, profile: { rows, microseconds, context, bound } }) {
+  const rate = (amount, us) => (amount === 0 ? "" : digits(amount / us / 1000));
+  return table(
+    [`${name}, a token after ${context}`, "times", "us", "%", "Gsigns/s", "of bound", "weights GB/s"],
+    [
+      ...rows.map(({ instruction, count, microseconds: us, signs, bytes }) => [
+        instruction,
+        count,
+        us.toFixed(1),
+        ((100 * us) / microseconds).toFixed(1),
+        rate(signs, us),
+        signs === 0 ? "" : `${((100 * signs) / us / 1000 / bound).toFixed(0)} %`,
+        rate(bytes, us),
+      ]),
+      ["all", "", microseconds.toFixed(1), "100", "", "", ""],
+      ["bound: vector arithmetic alone", "", "", "", digits(bound), "", ""],
+    ],
+  );
 }
 
 const table = (head, body) =>
