@@ -169,3 +169,21 @@ describe("generate", () => {
     await bare.dispose();
   });
 });
+
+describe("profile of a token", () => {
+  it("counts the signs of every product and sums up its parts", async () => {
+    const factored = { rank: 24, paths: 1, envelope: 1, mid: true };
+    const runtime = await loadModel(tinyModel({ seed: 1, factored }), undefined, { threads: 1 });
+    const { rows, microseconds } = await runtime.profile([1, 2, 3], { rounds: 3 });
+    await runtime.dispose();
+    const total = rows.reduce((sum, row) => sum + row.microseconds, 0);
+    expect(microseconds).toBeCloseTo(total, 6);
+    expect(rows.map(({ instruction }) => instruction)).toContain("attention");
+    const { spec } = runtime;
+    const perBlock = Object.values(spec.linearShapes).reduce((sum, { rows: out, cols }) => {
+      const up = (n: number, to: number) => Math.ceil(n / to) * to;
+      return sum + up(24, 16) * up(cols, 32) + up(out, 16) * up(24, 32);
+    }, 0);
+    expect(rows.reduce((sum, row) => sum + row.signs, 0)).toBe(perBlock * spec.layers);
+  });
+});
