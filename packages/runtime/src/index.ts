@@ -4,7 +4,7 @@ export { loadModel, type LoadOptions } from "./load-model.js";
 export { KV_BITS, type KvBits } from "./kv-layout.js";
 export type { RuntimeDevice } from "./executors/open.js";
 export type { Capabilities } from "./executors/types.js";
-export { RuntimeModel, type LogitsTile, type Prompt } from "./session/runtime-model.js";
+export { PROFILE_WARM_UP, RuntimeModel, type LogitsTile, type Prompt } from "./session/runtime-model.js";
 export type { ProfileRow, TokenProfile } from "./session/profile.js";
 export type { GenerateOptions, GeneratedToken, GenerationResult, StopReason } from "./session/generate.js";
 export { createSampler, type Sampler, type SamplingOptions } from "./sampling/sampler.js";

@@ -1,5 +1,5 @@
 /** Where the time of one token goes, measured and for a terminal. */
-import { loadModel, type KvBits, type TokenProfile } from "@subbit/runtime";
+import { loadModel, PROFILE_WARM_UP, type KvBits, type TokenProfile } from "@subbit/runtime";
 import { VectorBound } from "@subbit/runtime/bench";
 import type { Context } from "../context.js";
 import { withModel } from "../open-source.js";
@@ -38,7 +38,10 @@ export async function profileModel(
     });
     const bound = await VectorBound.create(1, "arithmetic");
     try {
-      const ids = Array.from({ length: options.context }, (_, i) => (i * 7919) % runtime.vocabSize);
+      const ids = Array.from(
+        { length: Math.max(1, options.context - PROFILE_WARM_UP) },
+        (_, i) => (i * 7919) % runtime.vocabSize,
+      );
       const profile = await runtime.profile(ids);
       let best = 0;
       for (let i = 0; i < BOUND_RUNS; i++) best = Math.max(best, await bound.run());

@@ -8,8 +8,8 @@ import type { TileRunner } from "./tile-runner.js";
 /** Token ids, or text that the model's tokenizer encodes (with its own special tokens in front, such as a bos). */
 export type Prompt = string | readonly number[];
 
-/** Tokens that are made before a profile. */
-const PROFILE_WARM_UP = 32;
+/** Tokens that are made after the prompt before a profile: states of the model's own making, as users have them. */
+export const PROFILE_WARM_UP = 32;
 
 export interface LogitsTile {
   /** Position of the tile's first token. */
@@ -149,13 +149,13 @@ export class RuntimeModel {
   }
 
   /**
-   * Where the time of one greedy token after the prompt goes. Instructions are timed one by one, each at its best of `rounds`,
+   * Where the time of one greedy token goes, PROFILE_WARM_UP tokens after the prompt. Instructions are timed one by one, each at its best of `rounds`,
    * so that waiting for one another does not count; meant for a model on one thread.
    */
   async profile(prompt: Prompt, options: { rounds?: number } = {}): Promise<TokenProfile> {
     // Generating first teaches the head's sketch and lets the optimising compiler take over.
     const { ids } = await this.complete(prompt, { maxTokens: PROFILE_WARM_UP, ignoreEos: true });
-    const all = [...this.#promptIds(prompt), ...ids.slice(0, 1)];
+    const all = [...this.#promptIds(prompt), ...ids];
     return summarise(await this.#runner.timeInstructions(this.#checkIds(all), options.rounds ?? 50));
   }
 
