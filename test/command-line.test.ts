@@ -70,7 +70,18 @@ describe("help and version", () => {
     const { stdout } = await runCli(["--help"]);
     const commands = [...stdout.matchAll(/^ {2}(\w+)(?: \[options\])/gm)].map((match) => match[1]);
     expect(commands.sort()).toEqual(
-      ["chat", "compress", "demo", "eval", "factorise", "generate", "inspect", "logits", "tokenize"].sort(),
+      [
+        "bench",
+        "chat",
+        "compress",
+        "demo",
+        "eval",
+        "factorise",
+        "generate",
+        "inspect",
+        "logits",
+        "tokenize",
+      ].sort(),
     );
     for (const command of commands) {
       const help = await runCli([command, "--help"]);

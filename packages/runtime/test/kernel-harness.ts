@@ -155,7 +155,6 @@ export function pad(n: number, to: number): number {
 
 /**
  * For a loop over ALL_BACKENDS: expects what every kernel gives to equal what its twin gave, bit for bit.
- * (A fused multiply-add and its twin differ once in 2^29.)
  */
 export function twinCheck(): (backend: Backend, got: Float32Array) => void {
   let twin: Float32Array | undefined;

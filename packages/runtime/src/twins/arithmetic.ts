@@ -5,12 +5,25 @@
 
 const f = Math.fround;
 
-/**
- * a * b + c. With relaxed SIMD the product is not rounded (the sum of doubles below is, once in 2^29 cases differently from the
- * fused instruction); without it, it is.
- */
+const double = new Float64Array(1);
+const halves = new Uint32Array(double.buffer);
+
+/** f(a * b + c), rounded once: the product is exact in double precision, the sum nearly. */
+function fusedMadd(a: number, b: number, c: number): number {
+  const product = a * b;
+  const sum = product + c;
+  double[0] = sum;
+  if ((halves[0] & 0x1fffffff) !== 0x10000000) return f(sum);
+  // Halfway between two float32: what the sum of doubles lost decides.
+  const added = sum - product;
+  const lost = product - (sum - added) + (c - added);
+  if (lost !== 0) halves[0] += lost > 0 === sum > 0 ? 1 : -1;
+  return f(double[0]);
+}
+
+/** a * b + c. With relaxed SIMD the product is not rounded; without it, it is. */
 export function madd(fused: boolean, a: number, b: number, c: number): number {
-  return fused ? f(a * b + c) : f(f(a * b) + c);
+  return fused ? fusedMadd(a, b, c) : f(f(a * b) + c);
 }
 
 /** Sum of the four lanes of a vector, as `sum` and `sums` of assembly/simd.ts add them. */
@@ -30,10 +43,10 @@ export function dot(
   let [a, b, c, d] = [0, 0, 0, 0];
   if (fused) {
     for (let i = 0; i < count; i += 4) {
-      a = f(x[xAt + i] * y[yAt + i] + a);
-      b = f(x[xAt + i + 1] * y[yAt + i + 1] + b);
-      c = f(x[xAt + i + 2] * y[yAt + i + 2] + c);
-      d = f(x[xAt + i + 3] * y[yAt + i + 3] + d);
+      a = fusedMadd(x[xAt + i], y[yAt + i], a);
+      b = fusedMadd(x[xAt + i + 1], y[yAt + i + 1], b);
+      c = fusedMadd(x[xAt + i + 2], y[yAt + i + 2], c);
+      d = fusedMadd(x[xAt + i + 3], y[yAt + i + 3], d);
     }
   } else {
     for (let i = 0; i < count; i += 4) {
