@@ -19,7 +19,7 @@ import { onnxLinear } from "./onnx-linear.mjs";
 
 const BPW = [0.1, 0.3, 0.55, 1];
 const WARM_UP_ROUNDS = 4;
-/** Both runtimes let their threads spin for a while after a run; the other must not pay for it. */
+/** Our threads spin for a while after a run; the other side must not pay for it. */
 const PAUSE_MS = 20;
 const ONNX_RUNS = 3;
 
@@ -99,6 +99,8 @@ async function onnxMatMul(rows, cols, type, threads) {
     interOpNumThreads: 1,
     graphOptimizationLevel: "all",
     logSeverityLevel: 3,
+    // Threads that spin between runs would take a core from the other side.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
   });
   const x = half
     ? new Tensor(type, new Uint16Array(cols).fill(0x3400), [1, cols])

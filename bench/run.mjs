@@ -1,11 +1,11 @@
 // `npm run bench`: everything that docs/performance.md shows, measured on this machine.
 //
-//   npm run bench -- [--quick] [--again] [--only PART,...] [--rounds N] [--models DIR] [--packed DIR --gguf FILE]
+//   npm run bench -- [--quick] [--again] [--only PART,...] [--rounds N] [--models DIR] [--packed DIR --gguf FILE ...]
 //
 // Models with random weights are made as they are needed, in --models (kept) or in a temporary folder. Parts that
 // bench/results/speed.json has already for the same code are skipped unless --again. --quick measures less, keeps it apart and
-// prints it. --packed and --gguf name a real packed
-// model and the GGUF file it was made from; they are measured as the part `real`. Needs `npm run build`, and
+// prints it. --packed and --gguf name a real packed model, the GGUF file it was made from and others of its shape; they are
+// measured as the part `real`. Needs `npm run build`, and
 // `npm run bench:install` for the comparisons with node-llama-cpp.
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ const { values } = parseArgs({
     rounds: { type: "string" },
     models: { type: "string" },
     packed: { type: "string" },
-    gguf: { type: "string" },
+    gguf: { type: "string", multiple: true },
   },
 });
 const { quick, again } = values;
@@ -32,7 +32,8 @@ const results = join(import.meta.dirname, "results", quick ? "speed-quick.json" 
 const rounds = values.rounds ?? (quick ? "2" : "5");
 
 const HOW = ["--rounds", rounds, "--quiet-cores", "0.1"];
-const SMALL = quick ? ["--prefill", "128", "--context", "64"] : [];
+// Long enough that the first tokens after a rest, when threads have yet to find a core each, are few among them.
+const SMALL = [...(quick ? ["--prefill", "128", "--context", "64"] : []), "--decode-tokens", "128"];
 const LARGE = ["--prefill", "128", "--context", quick ? "64" : "64,256", "--decode-tokens", "16"];
 const packed = (shape, bpw, bits) => ({ name: `${shape}-${bpw}bpw-e${bits}`, shape, bpw, bits });
 const gguf = (shape, type) => ({ name: `${shape}-${type}.gguf`, shape, type });
@@ -134,7 +135,7 @@ async function profile(model) {
 
 /** The files go by their own names, wherever they lie. */
 async function real() {
-  const flags = [...SMALL, ...HOW, "--against", resolve(values.gguf)];
+  const flags = [...SMALL, ...HOW, "--against", ...values.gguf.map((file) => resolve(file))];
   const result = await subbit(["bench", resolve(values.packed), ...flags]);
   for (const row of result.rows) row.file = basename(row.file);
   for (const ratio of result.ratios) ratio.against = basename(ratio.against);

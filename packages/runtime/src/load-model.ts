@@ -33,7 +33,7 @@ export interface LoadOptions {
   readonly tileTokens?: number | undefined;
   /**
    * Bits that sums of four inputs are rounded to when a single token meets factored linears: relative error of a product about
-   * 6e-4 for 12, 8e-3 for 8 (faster), 6e-5 for 16 (slower). Prompts are read without rounding. @default 12
+   * 6e-4 for 12, 8e-3 for 8 (faster), 6e-5 for 16 (slower). Prompts are read with an error of 5e-4 whatever it is. @default 12
    */
   readonly signBits?: SignBits | undefined;
   /**

@@ -83,6 +83,7 @@ async function denseProduct(
   cols: number,
   tokens: number,
   first = 0,
+  threads = 1,
 ) {
   const bench = new Bench(backend, tokens);
   const matrix = randomMatrix(name, rows, cols, SEED);
@@ -108,7 +109,7 @@ async function denseProduct(
     residual,
     first ? 1 : 0,
   ]);
-  await bench.run();
+  await bench.run(threads);
   return bench.read(dst + first * stride * 4, (tokens - first) * stride);
 }
 
@@ -132,6 +133,24 @@ function denseTruth(name: Name, rows: number, cols: number, tokens: number) {
   }
   return { y, size };
 }
+
+/** `SUBBIT_SLOW_TESTS=1` for a thousand. */
+const RANDOM_CASES = process.env.SUBBIT_SLOW_TESTS === "1" ? 1000 : 25;
+
+it(`dense products of ${RANDOM_CASES} random shapes are their twin's, cut for any number of threads`, async () => {
+  const next = generator(SEED + 7);
+  const upTo = (n: number): number => 1 + Math.floor(next() * n);
+  const names = Object.keys(DTYPES) as Name[];
+  for (let i = 0; i < RANDOM_CASES; i++) {
+    const [rows, cols] = [120, 500].map((most) => [1, upTo(20), upTo(most)][upTo(3) - 1]);
+    const [name, tokens, threads] = [names[upTo(names.length) - 1], upTo(9), upTo(4)];
+    const check = twinCheck();
+    for (const backend of ALL_BACKENDS) {
+      const count = backend.endsWith("twin") ? 1 : threads;
+      check(backend, await denseProduct(backend, name, rows, cols, tokens, 0, count));
+    }
+  }
+});
 
 describe.each(Object.keys(DTYPES) as Name[])(`dense product of %s, seed ${SEED}`, (name) => {
   it.each([
