@@ -167,6 +167,9 @@ function truth(c: Case, text: Text, from: number, to: number): Float64Array {
 /** `SUBBIT_SLOW_TESTS=1` for a thousand. */
 const RANDOM_CASES = process.env.SUBBIT_SLOW_TESTS === "1" ? 1000 : 10;
 
+/** The twins are slow: a thousand cases take some minutes. */
+const RANDOM_TIMEOUT_MS = 900_000;
+
 /** [heads, kvHeads, headDim, rotary, positions]; the last has blocks enough for eight parts. */
 const SHAPES = [
   [1, 1, 4, 4, 5],
@@ -213,30 +216,34 @@ describe(`attention, seed ${SEED}`, () => {
     },
   );
 
-  it(`of ${RANDOM_CASES} random shapes is its twin's, cut for any number of threads`, async () => {
-    const next = generator(SEED + 9);
-    const below = (n: number): number => Math.floor(next() * n);
-    for (let i = 0; i < RANDOM_CASES; i++) {
-      const [kvHeads, headDim, positions] = [1 + below(4), 1 + below(70), 2 + below(70)];
-      const c = {
-        heads: kvHeads * (1 + below(4)),
-        kvHeads,
-        headDim,
-        rotary: 2 * below(Math.floor(headDim / 2) + 1),
-        bits: KV_BITS[below(KV_BITS.length)],
-        capacity: pad(positions, 32),
-        scale: 1 / Math.sqrt(headDim),
-      };
-      const [text, threads, cut] = [randomText(c, positions), 1 + below(4), 1 + below(positions - 1)];
-      const check = twinCheck();
-      for (const backend of ALL_BACKENDS) {
-        const count = backend.endsWith("twin") ? 1 : threads;
-        const bench = new AttentionBench(backend, c);
-        const tile = await bench.run(text, 0, cut, false, count);
-        check(backend, Float32Array.from([...tile, ...(await bench.run(text, cut, cut + 1, true, count))]));
+  it(
+    `of ${RANDOM_CASES} random shapes is its twin's, cut for any number of threads`,
+    async () => {
+      const next = generator(SEED + 9);
+      const below = (n: number): number => Math.floor(next() * n);
+      for (let i = 0; i < RANDOM_CASES; i++) {
+        const [kvHeads, headDim, positions] = [1 + below(4), 1 + below(70), 2 + below(70)];
+        const c = {
+          heads: kvHeads * (1 + below(4)),
+          kvHeads,
+          headDim,
+          rotary: 2 * below(Math.floor(headDim / 2) + 1),
+          bits: KV_BITS[below(KV_BITS.length)],
+          capacity: pad(positions, 32),
+          scale: 1 / Math.sqrt(headDim),
+        };
+        const [text, threads, cut] = [randomText(c, positions), 1 + below(4), 1 + below(positions - 1)];
+        const check = twinCheck();
+        for (const backend of ALL_BACKENDS) {
+          const count = backend.endsWith("twin") ? 1 : threads;
+          const bench = new AttentionBench(backend, c);
+          const tile = await bench.run(text, 0, cut, false, count);
+          check(backend, Float32Array.from([...tile, ...(await bench.run(text, cut, cut + 1, true, count))]));
+        }
       }
-    }
-  });
+    },
+    RANDOM_TIMEOUT_MS,
+  );
 
   it.each(["baseline", "relaxed"] as const)("%s: same bits on 1 to 4 threads", async (backend) => {
     const next = generator(SEED);
