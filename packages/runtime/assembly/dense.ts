@@ -24,6 +24,7 @@ import {
   W_SRC_STRIDE,
 } from "../src/abi";
 import { fourRows } from "./dense-rows";
+import { widenHalves } from "./half";
 import { codes, codesHigh, codesLow, high, low, raw, stepBytes, wideHigh, wideLow } from "./matrix";
 import { madd, sums } from "./simd";
 import { number, scratch, shareStart, tokens, word } from "./words";
@@ -93,7 +94,7 @@ export function widen(dtype: i32, w: usize, out: usize, cols: i32): void {
       widenRow(DTYPE_F32, w, out, cols);
       break;
     case DTYPE_F16:
-      widenRow(DTYPE_F16, w, out, cols);
+      widenHalves(w, out, cols);
       break;
     case DTYPE_BF16:
       widenRow(DTYPE_BF16, w, out, cols);

@@ -22,6 +22,15 @@ function finish(sum: v128, step: v128, colSteps: usize, state: usize, out: usize
   }
 }
 
+/** Eight columns of one row. */
+// @ts-ignore: decorator
+@inline
+function finishPair(first: v128, second: v128, colSteps: usize, state: usize, stepWord: usize, out: usize): void {
+  const step = v128.load32_splat(state + stepWord);
+  finish(first, step, colSteps, state, out, 0);
+  finish(second, step, colSteps, state, out, 16);
+}
+
 /**
  * rows x cols, cols a multiple of 8.
  * @param pairs inner / 2
@@ -135,24 +144,16 @@ export function integerTile4x2(
     a3 += 4;
     m += mBytes;
   }
-  let step = v128.load32_splat(states + stepWord);
-  finish(c00, step, colSteps, states, out, 0);
-  finish(c01, step, colSteps, states, out, 16);
+  finishPair(c00, c01, colSteps, states, stepWord, out);
   states += stateBytes;
   out += outBytes;
-  step = v128.load32_splat(states + stepWord);
-  finish(c10, step, colSteps, states, out, 0);
-  finish(c11, step, colSteps, states, out, 16);
+  finishPair(c10, c11, colSteps, states, stepWord, out);
   states += stateBytes;
   out += outBytes;
-  step = v128.load32_splat(states + stepWord);
-  finish(c20, step, colSteps, states, out, 0);
-  finish(c21, step, colSteps, states, out, 16);
+  finishPair(c20, c21, colSteps, states, stepWord, out);
   states += stateBytes;
   out += outBytes;
-  step = v128.load32_splat(states + stepWord);
-  finish(c30, step, colSteps, states, out, 0);
-  finish(c31, step, colSteps, states, out, 16);
+  finishPair(c30, c31, colSteps, states, stepWord, out);
 }
 
 /** Three query heads that share a kv head are common enough. */
@@ -193,19 +194,13 @@ export function integerTile3x2(
     a2 += 4;
     m += mBytes;
   }
-  let step = v128.load32_splat(states + stepWord);
-  finish(c00, step, colSteps, states, out, 0);
-  finish(c01, step, colSteps, states, out, 16);
+  finishPair(c00, c01, colSteps, states, stepWord, out);
   states += stateBytes;
   out += outBytes;
-  step = v128.load32_splat(states + stepWord);
-  finish(c10, step, colSteps, states, out, 0);
-  finish(c11, step, colSteps, states, out, 16);
+  finishPair(c10, c11, colSteps, states, stepWord, out);
   states += stateBytes;
   out += outBytes;
-  step = v128.load32_splat(states + stepWord);
-  finish(c20, step, colSteps, states, out, 0);
-  finish(c21, step, colSteps, states, out, 16);
+  finishPair(c20, c21, colSteps, states, stepWord, out);
 }
 
 export function integerTile1x8(

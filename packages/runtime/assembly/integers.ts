@@ -1,15 +1,5 @@
 // f32 rows rounded to integers of 8 or 16 bits with one step size a row.
-import { largestLane } from "./simd";
-
-// 1.5 * 2^23: added to a float, it leaves the nearest integer (ties to even) in the low mantissa bits.
-const SHIFT: f32 = 12582912.0;
-const SHIFT_BITS: i32 = 0x4b400000;
-
-// @ts-ignore: decorator
-@inline
-function rounded(x: v128, inverse: v128, shift: v128, bits: v128): v128 {
-  return i32x4.sub(f32x4.add(f32x4.mul(x, inverse), shift), bits);
-}
+import { largestLane, nearest } from "./simd";
 
 /** y[i] = round(x[i] * limit / largest |x|) as i16, `count` a multiple of 8; returns the step, largest / limit. */
 export function toIntegers(x: usize, y: usize, count: usize, limit: f32): f32 {
@@ -22,13 +12,9 @@ export function toIntegers(x: usize, y: usize, count: usize, limit: f32): f32 {
   }
   const size = f32x4.extract_lane(largestLane(f32x4.pmax(a, b)), 0);
   // Rows too small to divide by are zero.
-  const inverse = f32x4.splat(size > <f32>1e-30 ? limit / size : 0),
-    shift = f32x4.splat(SHIFT),
-    bits = i32x4.splat(SHIFT_BITS);
+  const inverse = f32x4.splat(size > <f32>1e-30 ? limit / size : 0);
   for (; x < end; x += 32) {
-    const low = rounded(v128.load(x), inverse, shift, bits),
-      high = rounded(v128.load(x, 16), inverse, shift, bits);
-    v128.store(y, i16x8.narrow_i32x4_s(low, high));
+    v128.store(y, i16x8.narrow_i32x4_s(nearest(v128.load(x), inverse), nearest(v128.load(x, 16), inverse)));
     y += 16;
   }
   return size / limit;

@@ -2,7 +2,8 @@
 // every token, token by lane. Inputs are first rounded finely (a token's largest group sum fills 16 bits), then the sums are
 // rounded once more to the token's step of the block: one coarse rounding a group instead of one an input halves the error.
 import { GEMM_BLOCK, GEMM_LANES, SIGN_CHUNK, GEMM_LIMIT } from "../src/abi";
-import { zipHigh16, zipHigh32, zipLow16, zipLow32 } from "./sign-tables";
+import { storePair, zipHigh16, zipHigh32, zipLow16, zipLow32 } from "./sign-tables";
+import { nearest } from "./simd";
 
 /** Below this a block counts as zero: its step would overflow. */
 const TINY: f32 = 1e-30;
@@ -74,18 +75,11 @@ function laneFactors(sizes: usize, steps: usize): void {
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function rounded(x: v128, factor: v128): v128 {
-  // Nearest even: adding 1.5 * 2^23 leaves the integer in the low bits.
-  return i32x4.sub(f32x4.add(f32x4.mul(x, factor), f32x4.splat(12582912.0)), i32x4.splat(0x4b400000));
-}
-
 /** Finely rounded inputs of one token, 16 bits each. */
 function roundInputs(x: usize, fine: f32, chunks: i32, out: usize): void {
   const factor = f32x4.splat(fine);
   for (let end = x + <usize>chunks * (SIGN_CHUNK * 4); x < end; x += 32) {
-    v128.store(out, i16x8.narrow_i32x4_s(rounded(v128.load(x), factor), rounded(v128.load(x, 16), factor)));
+    v128.store(out, i16x8.narrow_i32x4_s(nearest(v128.load(x), factor), nearest(v128.load(x, 16), factor)));
     out += 16;
   }
 }
@@ -104,17 +98,10 @@ function transpose8(from: usize, to: usize): void {
   a2 = zipLow16(r2, r3);
   a3 = zipHigh16(r2, r3);
   const c0 = zipLow32(a0, a2), c1 = zipHigh32(a0, a2), c2 = zipLow32(a1, a3), c3 = zipHigh32(a1, a3);
-  storePair(b0, c0, to);
-  storePair(b1, c1, to + 64);
-  storePair(b2, c2, to + 128);
-  storePair(b3, c3, to + 192);
-}
-
-// @ts-ignore: decorator
-@inline
-function storePair(first: v128, second: v128, to: usize): void {
-  v128.store(to, v128.shuffle<i64>(first, second, 0, 2));
-  v128.store(to, v128.shuffle<i64>(first, second, 1, 3), 32);
+  storePair(b0, c0, to, 32);
+  storePair(b1, c1, to + 64, 32);
+  storePair(b2, c2, to + 128, 32);
+  storePair(b3, c3, to + 192, 32);
 }
 
 // @ts-ignore: decorator

@@ -34,9 +34,8 @@ const BYTE_TABLE_ROWS: i32 = 304;
 // Scratch of a thread: step sizes and factors of the lanes, entries of a block, entries of a chunk's bytes, sums of the rows.
 const STEPS: usize = 0;
 const ENTRIES: usize = 256;
-/** 32 groups of 16 entries of 16 lanes. */
+/** Four bytes of 256 entries, after 32 groups of 16 entries of 16 lanes; before that, rounded inputs. */
 const PAIRS: usize = ENTRIES + (GEMM_BLOCK / 4) * 512;
-/** Four bytes of 256 entries; before that, rounded inputs. */
 /** Short sums of the rows, and after them the long ones. */
 const PARTIAL: usize = GEMM_SCRATCH;
 

@@ -1,6 +1,6 @@
 // The lut12 sign kernel; lut8 and lut16 are its siblings. 16 rows at a time, 4-bit codes of signs as shuffle indices.
 import { CTRL_NIBBLE_MASK } from "../src/abi";
-import { flushSums, lookup } from "./simd";
+import { flushBytes, lookup } from "./simd";
 
 /**
  * acc[16] (+)= step * (16 rows of signs times the quantised inputs of one block of `chunks` chunks).
@@ -47,8 +47,6 @@ export function signBlock12(w: usize, table: usize, chunks: i32, step: f32, acc:
     oddHigh = i16x8.add(oddHigh, i16x8.shr_u(s, 8));
     table += 256;
   }
-  const evenLow = i16x8.sub(rawLow, i16x8.shl(oddLow, 8)), evenHigh = i16x8.sub(rawHigh, i16x8.shl(oddHigh, 8));
   const offset = i32x4.splat(chunks * 8 * 2048), steps = f32x4.splat(step);
-  flushSums(evenLow, evenHigh, 6, offset, steps, acc, first);
-  flushSums(oddLow, oddHigh, 6, offset, steps, acc + 32, first);
+  flushBytes(rawLow, oddLow, rawHigh, oddHigh, 6, offset, steps, acc, first);
 }

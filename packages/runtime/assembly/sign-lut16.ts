@@ -1,6 +1,6 @@
 // The lut16 sign kernel: group sums exact to 16 bits, for checks and for models that ask for precision.
 import { CTRL_NIBBLE_MASK } from "../src/abi";
-import { flushSums, lookup } from "./simd";
+import { flushBytes, lookup } from "./simd";
 
 /** As signBlock12. */
 export function signBlock16(w: usize, table: usize, chunks: i32, step: f32, acc: usize, first: bool): void {
@@ -23,8 +23,6 @@ export function signBlock16(w: usize, table: usize, chunks: i32, step: f32, acc:
     oddHigh = i16x8.add(oddHigh, i16x8.shr_u(s, 8));
     table += 64;
   }
-  const evenLow = i16x8.sub(rawLow, i16x8.shl(oddLow, 8)), evenHigh = i16x8.sub(rawHigh, i16x8.shl(oddHigh, 8));
   const offset = i32x4.splat(chunks * 8 * 32768), steps = f32x4.splat(step);
-  flushSums(evenLow, evenHigh, 8, offset, steps, acc, first);
-  flushSums(oddLow, oddHigh, 8, offset, steps, acc + 32, first);
+  flushBytes(rawLow, oddLow, rawHigh, oddHigh, 8, offset, steps, acc, first);
 }

@@ -26,6 +26,7 @@ import {
   W_SRC_STRIDE,
 } from "../src/abi";
 import { prepareInputs, rowFactor } from "./sign-input";
+import { largestLane, nearest } from "./simd";
 import { number, scratch, tokens, word } from "./words";
 
 /** Below this a block counts as zero: its step would overflow. */
@@ -43,20 +44,14 @@ function largestGroup(x: usize, inputs: i32): f32 {
     s = f32x4.add(s, f32x4.abs(v128.load(x, 80)));
     best = f32x4.pmax(best, f32x4.add(s, f32x4.abs(v128.load(x, 112))));
   }
-  return max(
-    max(f32x4.extract_lane(best, 0), f32x4.extract_lane(best, 1)),
-    max(f32x4.extract_lane(best, 2), f32x4.extract_lane(best, 3)),
-  );
+  return f32x4.extract_lane(largestLane(best), 0);
 }
 
-/** Eight inputs to 16-bit integers, nearest even: adding 1.5 * 2^23 leaves the integer in the low bits. */
+/** Eight inputs to 16-bit integers. */
 // @ts-ignore: decorator
 @inline
 function quantise(x: usize, factor: v128): v128 {
-  const magic = f32x4.splat(12582912.0), bits = i32x4.splat(0x4b400000);
-  const a = i32x4.sub(f32x4.add(f32x4.mul(v128.load(x), factor), magic), bits);
-  const b = i32x4.sub(f32x4.add(f32x4.mul(v128.load(x, 16), factor), magic), bits);
-  return i16x8.narrow_i32x4_s(a, b);
+  return i16x8.narrow_i32x4_s(nearest(v128.load(x), factor), nearest(v128.load(x, 16), factor));
 }
 
 // @ts-ignore: decorator
@@ -108,7 +103,7 @@ function storeTables(r0: v128, r1: v128, r2: v128, r3: v128, r4: v128, r5: v128,
 
 // @ts-ignore: decorator
 @inline
-function storePair(positive: v128, negative: v128, dst: usize, gap: usize): void {
+export function storePair(positive: v128, negative: v128, dst: usize, gap: usize): void {
   v128.store(dst, v128.shuffle<i64>(positive, negative, 0, 2));
   v128.store(dst + gap, v128.shuffle<i64>(positive, negative, 1, 3));
 }

@@ -52,6 +52,22 @@ export function flushSums(low: v128, high: v128, shift: i32, offset: v128, step:
   v128.store(acc, b, 16);
 }
 
+/** Nearest integers (ties to even) of x * factor: adding 1.5 * 2^23 leaves them in the low mantissa bits. */
+// @ts-ignore: decorator
+@inline
+export function nearest(x: v128, factor: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(x, factor), f32x4.splat(12582912.0)), i32x4.splat(0x4b400000));
+}
+
+/** Flushes what two tables gave: sums of bytes as 16-bit pairs (`raw`, may have wrapped) and of the upper bytes (`odd`). */
+// @ts-ignore: decorator
+@inline
+export function flushBytes(rawLow: v128, oddLow: v128, rawHigh: v128, oddHigh: v128, shift: i32, offset: v128, step: v128, acc: usize, first: bool): void {
+  const evenLow = i16x8.sub(rawLow, i16x8.shl(oddLow, 8)), evenHigh = i16x8.sub(rawHigh, i16x8.shl(oddHigh, 8));
+  flushSums(evenLow, evenHigh, shift, offset, step, acc, first);
+  flushSums(oddLow, oddHigh, shift, offset, step, acc + 32, first);
+}
+
 /** e^x to about 2 ulp: x = n ln 2 + r, a polynomial for e^r, n into the exponent bits. */
 export function exp4(v: v128): v128 {
   // One instruction each, where min and max take several to order zeros and NaN; in this order NaN stays NaN.

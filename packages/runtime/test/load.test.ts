@@ -6,7 +6,7 @@ import { blobFiles, openCheckpoint, openModel, type Model } from "@subbit/core";
 import { openCheckpointAt, writeSubbit } from "@subbit/core/node";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { loadModel, type LoadOptions } from "../src/index.js";
-import { tinyModel, type TinyOptions } from "./tiny-models.js";
+import { tinyConfig, tinyModel, type TinyOptions } from "./tiny-models.js";
 
 const IDS = Array.from({ length: 40 }, (_, i) => (i * 37) % 300);
 const root = mkdtempSync(join(tmpdir(), "subbit-load-"));
@@ -20,23 +20,7 @@ async function write(options: TinyOptions): Promise<string> {
   const tiny = tinyModel(options);
   await writeSubbit(folder, {
     ...tiny,
-    config: {
-      model_type: "llama",
-      vocab_size: 300,
-      hidden_size: options.hidden ?? 40,
-      num_hidden_layers: 2,
-      num_attention_heads: 4,
-      num_key_value_heads: 2,
-      head_dim: 12,
-      intermediate_size: 72,
-      hidden_act: "silu",
-      max_position_embeddings: 128,
-      rms_norm_eps: 1e-5,
-      rope_theta: 10000,
-      tie_word_embeddings: options.tied ?? false,
-      attention_bias: options.bias ?? false,
-      mlp_bias: options.bias ?? false,
-    },
+    config: tinyConfig(options),
     method: () => "dbf",
     writtenBy: "a test",
     recipe: {},

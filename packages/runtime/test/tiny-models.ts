@@ -28,6 +28,34 @@ export interface TinyOptions {
   readonly factored?: { rank: number; paths: number; envelope: number; mid: boolean };
 }
 
+/** config.json of a tiny model. */
+export function tinyConfig({
+  hidden = 40,
+  layers = 2,
+  vocab = 300,
+  bias = false,
+  tied = false,
+}: TinyOptions): Record<string, unknown> {
+  return {
+    model_type: "llama",
+    architectures: ["LlamaForCausalLM"],
+    vocab_size: vocab,
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 12,
+    intermediate_size: 72,
+    hidden_act: "silu",
+    max_position_embeddings: 128,
+    rms_norm_eps: 1e-5,
+    rope_theta: 10000,
+    tie_word_embeddings: tied,
+    attention_bias: bias,
+    mlp_bias: bias,
+  };
+}
+
 export function tinyModel(options: TinyOptions = {}): Model {
   const {
     seed = 1,
@@ -39,27 +67,7 @@ export function tinyModel(options: TinyOptions = {}): Model {
     factored,
     dtype = "f32",
   } = options;
-  const spec = modelSpec(
-    {
-      model_type: "llama",
-      architectures: ["LlamaForCausalLM"],
-      vocab_size: vocab,
-      hidden_size: hidden,
-      num_hidden_layers: layers,
-      num_attention_heads: 4,
-      num_key_value_heads: 2,
-      head_dim: 12,
-      intermediate_size: 72,
-      hidden_act: "silu",
-      max_position_embeddings: 128,
-      rms_norm_eps: 1e-5,
-      rope_theta: 10000,
-      tie_word_embeddings: tied,
-      attention_bias: bias,
-      mlp_bias: bias,
-    },
-    "a tiny model",
-  );
+  const spec = modelSpec(tinyConfig({ hidden, layers, vocab, bias, tied }), "a tiny model");
   let next = seed * 1000;
   const random = (count: number, scale: number): Float32Array =>
     gaussian(count, next++).map((v) => v * scale);

@@ -59,18 +59,25 @@ export function dot(
   return sumLanes(a, b, c, d);
 }
 
+/** 1.5 * 2^23: added to a float, it leaves the nearest integer in the low mantissa bits. */
+const MAGIC = 12582912;
+
+/** Nearest integer, ties to even, as `nearest` of assembly/simd.ts; |x| below 2^22. */
+export function nearest(x: number): number {
+  return f(x + MAGIC) - MAGIC;
+}
+
 const LOG2_E = f(1.44269504);
 /** ln 2 in two parts: the first has few bits, so that its multiples are exact. */
 const LN2_HIGH = 0.693359375;
 const LN2_LOW = f(-2.1219444e-4);
-const MAGIC = 12582912;
 /** Of (e^r - 1 - r) / r^2, highest power first; minimax on |r| <= ln(2) / 2. */
 const EXP_POLYNOMIAL = [1.9875691e-4, 1.3981999e-3, 8.333452e-3, 4.1665796e-2, 1.6666666e-1, 0.5].map(f);
 
 /** e^x as `exp4` of assembly/simd.ts computes it. */
 export function exp(value: number): number {
   const x = Math.max(Math.min(value, 88), -87);
-  const n = f(f(f(x * LOG2_E) + MAGIC) - MAGIC);
+  const n = nearest(f(x * LOG2_E));
   const r = f(f(x - f(n * LN2_HIGH)) - f(n * LN2_LOW));
   let p = EXP_POLYNOMIAL[0];
   for (let i = 1; i < EXP_POLYNOMIAL.length; i++) p = f(f(p * r) + EXP_POLYNOMIAL[i]);

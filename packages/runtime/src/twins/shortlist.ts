@@ -40,11 +40,11 @@ import {
   Y_SCALE_BOTH,
   Y_STEP,
 } from "../abi.js";
-import { dot } from "./arithmetic.js";
+import { dot, nearest } from "./arithmetic.js";
 import { readRow } from "./dense.js";
 import { control, floats, real, word, type MemoryViews } from "./memory.js";
 import { rotate } from "./rotate.js";
-import { nearest, readSketch, subtract, type Sketch } from "./sketch-rows.js";
+import { readSketch, subtract, type Sketch } from "./sketch-rows.js";
 
 const f = Math.fround;
 const TINY = f(1e-30);

@@ -20,7 +20,7 @@ import {
 } from "../abi.js";
 import { sumLanes } from "./arithmetic.js";
 import { control, floats, word, type MemoryViews } from "./memory.js";
-import { nearest } from "./sign.js";
+import { nearest } from "./arithmetic.js";
 
 /** Below this a block counts as zero: its step would overflow. */
 const TINY = 1e-30;

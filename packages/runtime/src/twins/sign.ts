@@ -35,6 +35,7 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../abi.js";
+import { nearest } from "./arithmetic.js";
 import { activation } from "./elementwise.js";
 import { control, floats, real, word, type MemoryViews } from "./memory.js";
 import { inverseDeviation } from "./norm.js";
@@ -54,11 +55,6 @@ const LUT16_PRECISION = { drop: 0, low: 8, bias: 32768, gap: 32 };
 function precisionOf(m: MemoryViews, pc: number) {
   const precision = word(m, pc, S_PRECISION);
   return precision === LUT8 || precision === LUT12 ? PRECISIONS[precision] : LUT16_PRECISION;
-}
-
-/** Nearest even integer, by the rounding of a float32 sum. */
-export function nearest(x: number): number {
-  return f(x + 12582912) - 12582912;
 }
 
 /** Largest sum of |x| over the groups of four, summed in float32 in the order of the kernel. */

@@ -26,7 +26,7 @@ import {
   Y_SCALE_BOTH,
   Y_STEP,
 } from "../abi.js";
-import { dot, sumLanes } from "./arithmetic.js";
+import { dot, nearest, sumLanes } from "./arithmetic.js";
 import { readRow } from "./dense.js";
 import { floats, word, type MemoryViews } from "./memory.js";
 import { rotate } from "./rotate.js";
@@ -36,13 +36,6 @@ const SPACING = f(0.9957);
 const ROUNDING = f(0.2886751);
 const FLOAT_ROUNDING = f(2e-6);
 const TINY = f(1e-30);
-
-/** Whole numbers nearest to small ones, ties to even. */
-export function nearest(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  return rest < 0.5 || (rest === 0.5 && floor % 2 === 0) ? floor : floor + 1;
-}
 
 export interface Sketch {
   readonly at: number;
