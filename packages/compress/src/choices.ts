@@ -1,16 +1,21 @@
 /** The named choices that options, plans and recipes are made of. */
 
-/** A published factorisation: DBF and NanoQuant by ADMM, LittleBit by Dual-SVID with a residual path. */
-export type Method = "dbf" | "nanoquant" | "littlebit";
-/** How a factorisation starts. */
-export type Init = "admm" | "dual-svid";
+/**
+ * A published format: DBF and NanoQuant (one path of two sign factors), LittleBit (two paths by default), MDBF (envelopes
+ * of rank l), OneBit (a full-rank sign matrix with a LayerNorm behind it).
+ */
+export type Method = "dbf" | "nanoquant" | "littlebit" | "mdbf" | "onebit";
+/** How a factorisation starts; which of them a method knows stands in factorise/methods/. */
+export type Init = "admm" | "dual-svid" | "itq" | "closed-form" | "svd" | "nmf" | "copy";
 /**
  * How much is trained after the factorisation: nothing; block by block; + whole-model distillation of scales and norms;
  * or whole-model distillation of everything (signs too, by straight-through latents).
  */
 export type TuneLevel = "none" | "blocks" | "scales" | "full";
-/** Bits a stored value of the embedding or the head: 16 = f16, 8 and 4 = integers with a scale a row. */
-export type EmbedBits = 16 | 8 | 4;
+/** Bits a stored value of the embedding or the head: 16 = f16, 8, 4 and 2 = integers with a scale a row. */
+export type EmbedBits = 16 | 8 | 4 | 2;
+/** How embedding and head are stored: rows of integers or halves, or factored like a linear. */
+export type EmbedMethod = "rows" | "factored";
 /** Whose arithmetic sizes the ranks: every stored bit, or the method's published formula. */
 export type BitsFormula = "honest" | "paper";
 

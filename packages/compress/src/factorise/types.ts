@@ -1,8 +1,12 @@
 /** What a factorisation takes and gives. */
-import type { FactoredLinear, OnProgress } from "@subbit/core";
+import type { FactoredLinear, OneBitLinear, OnProgress, ScaleBits } from "@subbit/core";
+import type { Init, Method } from "../choices.js";
 
-/** How the signs and scales of a linear are found. */
-export type FactoriseMethod = "auto" | "nanoquant" | "dbf" | "littlebit";
+/** How the signs and scales of a linear are found; `auto` is the lowest error measured at equal stored bits. */
+export type FactoriseMethod = Method | "auto";
+
+/** `official`: iteration counts and schedules of the papers' own code; `tuned`: ours, better in less time. */
+export type Schedule = "tuned" | "official";
 
 /**
  * How much an error of the weight matters: entry (i, j) weighs `output[i] * input[j]`. Both are second moments over
@@ -11,6 +15,11 @@ export type FactoriseMethod = "auto" | "nanoquant" | "dbf" | "littlebit";
 export interface Importance {
   /** [cols], E[x^2] of the linear's inputs. @default all ones */
   readonly input?: Float32Array;
+  /**
+   * [cols, cols], E[x x^T]: the error is measured in this metric instead of its diagonal, where the method can (mdbf's
+   * activation-aware ADMM; refits of the scales of every method).
+   */
+  readonly inputGram?: Float32Array;
   /** [rows], E[(dL/dy)^2] of the linear's outputs. @default all ones */
   readonly output?: Float32Array;
   /**
@@ -21,14 +30,26 @@ export interface Importance {
 }
 
 export interface FactoriseOptions {
-  /** @default "auto", the lowest error measured at equal stored bits */
+  /** @default "auto" */
   readonly method?: FactoriseMethod;
-  /** Rank of each path. Give `rank` or `bpw`, not both. */
+  /** @default the method's own */
+  readonly init?: Init;
+  /** @default "tuned" */
+  readonly schedule?: Schedule;
+  /** Rank of each path. Give one of `rank`, `ranks` and `bpw` (none for onebit). */
   readonly rank?: number;
+  /** Rank of each path where they differ. */
+  readonly ranks?: readonly number[];
   /** Stored bits per weight that the result may cost at most; sets the rank. */
   readonly bpw?: number;
   /** Paths, each fitted to what the ones before left. @default the method's own: 2 for littlebit, else 1 */
   readonly paths?: number;
+  /** l, the rank of the magnitude envelopes (mdbf). @default the method's own */
+  readonly envelope?: number;
+  /** Width in which scales are stored; decides the rank for a `bpw`. @default 16 */
+  readonly scaleBits?: ScaleBits;
+  /** Steps of gradient descent on all scales after the signs are found (mdbf's refinement). @default 0 */
+  readonly refineSteps?: number;
   /** Outer iterations. @default the method's own */
   readonly iterations?: number;
   /** @default 0 */
@@ -52,11 +73,13 @@ export interface PathLatents {
 }
 
 export interface FactorisedLinear {
-  /** As it will be stored: scales are 16-bit values. */
-  readonly linear: FactoredLinear;
-  /** One a path. */
+  /** As it will be stored: scales are 16 or 8-bit values. */
+  readonly linear: FactoredLinear | OneBitLinear;
+  /** One a path; empty for onebit. */
   readonly latents: readonly PathLatents[];
-  /** ||W - What||_F / ||W||_F of the stored form; 0 for a zero matrix. */
+  /** [rows, cols], for onebit. */
+  readonly fullLatents?: Float32Array;
+  /** ||W - What||_F / ||W||_F of the stored form (onebit: before its LayerNorm); 0 for a zero matrix. */
   readonly relError: number;
   /** The same with rows and columns weighted by the importance as it was given. */
   readonly weightedRelError: number;

@@ -1,5 +1,5 @@
 /** A plan: what every linear will be and what every byte of the file will hold, known before any work starts. */
-import type { LinearSite } from "@subbit/core";
+import type { LinearSite, ScaleBits } from "@subbit/core";
 import type { FactoriseMethod } from "../factorise/types.js";
 import type { BitsFormula, EmbedBits, Init, Method } from "../choices.js";
 
@@ -9,11 +9,16 @@ export interface PlanRow {
   readonly name: string;
   readonly rows: number;
   readonly cols: number;
-  readonly kind: "factored" | "dense";
-  /** Per path. */
+  readonly kind: "factored" | "onebit" | "dense";
+  /** Of the first path; 0 unless factored. */
   readonly rank: number;
+  /** One a path, where they differ. */
+  readonly ranks?: readonly number[];
   readonly paths: number;
+  /** l */
+  readonly envelope: number;
   readonly midScale: boolean;
+  readonly scaleBits: ScaleBits;
   /** Stored bytes: signs with padding, scales, bias. */
   readonly bytes: number;
   /** Honest bits per weight, `bytes * 8 / (rows * cols)`. */

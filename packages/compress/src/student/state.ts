@@ -11,6 +11,7 @@ import {
   type LinearRole,
   type NormRole,
   packSigns,
+  type ScaleBits,
 } from "@subbit/core";
 
 export interface PathState {
@@ -19,11 +20,15 @@ export interface PathState {
   readonly outLatents: Float32Array;
   /** [rank, cols] */
   readonly inLatents: Float32Array;
-  /** [rows] */
+  /** l @default 1 */
+  readonly envelope?: number;
+  /** [l, rows] */
   readonly outScales: Float32Array;
-  /** [rank]; absent means ones (NanoQuant). */
+  /** [l, rank]; absent means ones (NanoQuant). */
   readonly midScales?: Float32Array;
-  /** [cols] */
+  /** [l, rank]; Q transposed, present for l > 1 with middle scales. */
+  readonly midOutScales?: Float32Array;
+  /** [l, cols] */
   readonly inScales: Float32Array;
 }
 
@@ -32,6 +37,25 @@ export interface FactoredState {
   readonly rows: number;
   readonly cols: number;
   readonly paths: readonly PathState[];
+  /** Width of the stored scales. @default 16 */
+  readonly scaleBits?: ScaleBits;
+  /** [rows] */
+  readonly bias?: Float32Array;
+}
+
+/** OneBit: signs of every weight, a LayerNorm behind the product. */
+export interface OneBitState {
+  readonly kind: "onebit";
+  readonly rows: number;
+  readonly cols: number;
+  /** [rows, cols] */
+  readonly fullLatents: Float32Array;
+  /** [rows] */
+  readonly outScales: Float32Array;
+  /** [cols] */
+  readonly inScales: Float32Array;
+  /** @default 16 */
+  readonly scaleBits?: ScaleBits;
   /** [rows] */
   readonly bias?: Float32Array;
 }
@@ -46,7 +70,7 @@ export interface DenseState {
   readonly bias?: Float32Array;
 }
 
-export type LinearState = DenseState | FactoredState;
+export type LinearState = DenseState | FactoredState | OneBitState;
 
 export interface NormState {
   readonly weight: Float32Array;

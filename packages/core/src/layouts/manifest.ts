@@ -5,7 +5,7 @@
 import { z } from "zod";
 
 /** Readers refuse another major version. */
-export const FORMAT_VERSION = { major: 1, minor: 0 } as const;
+export const FORMAT_VERSION = { major: 1, minor: 1 } as const;
 
 /** Larger than any real layer's dimension; keeps hostile shapes from overflowing anything. */
 const MAX_DIMENSION = 2 ** 24;
@@ -14,17 +14,33 @@ const dimension = z.number().int().min(1).max(MAX_DIMENSION);
 /** Bits of one bias value as stored; 0 when the linear has no bias. */
 const biasBits = z.union([z.literal(0), z.literal(16), z.literal(32)]);
 
+/** Bits of one stored scale. */
+const scaleBits = z.union([z.literal(16), z.literal(8)]);
+
 const factoredEntry = z.object({
   kind: z.literal("factored"),
   method: z.string().max(32),
   rows: dimension,
   cols: dimension,
+  /** Of the first path. */
   rank: dimension,
+  /** One a path; present when they differ. */
+  ranks: z.array(dimension).min(2).max(8).optional(),
   paths: z.number().int().min(1).max(8),
   envelope: z.number().int().min(1).max(64),
   /** Whether each path stores a middle scale (two of them for an envelope above 1). */
   midScale: z.boolean(),
-  scaleBits: z.literal(16),
+  scaleBits,
+  biasBits,
+});
+
+/** A full-rank sign matrix with a LayerNorm behind it. */
+const oneBitEntry = z.object({
+  kind: z.literal("onebit"),
+  method: z.string().max(32),
+  rows: dimension,
+  cols: dimension,
+  scaleBits,
   biasBits,
 });
 
@@ -32,7 +48,7 @@ const denseEntry = z.object({
   kind: z.literal("dense"),
   rows: dimension,
   cols: dimension,
-  bits: z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]),
+  bits: z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4), z.literal(2)]),
   biasBits,
 });
 
@@ -56,10 +72,10 @@ export const manifestSchema = z.object({
   /** The program that wrote it, `subbit 0.1.0`. */
   writtenBy: z.string().max(200),
   /** By linear name (no `.weight`), in model order. */
-  linears: z.record(z.string().max(300), z.discriminatedUnion("kind", [factoredEntry, denseEntry])),
-  embedding: denseEntry,
+  linears: z.record(z.string().max(300), z.discriminatedUnion("kind", [factoredEntry, oneBitEntry, denseEntry])),
+  embedding: z.discriminatedUnion("kind", [factoredEntry, denseEntry]),
   /** Absent when the head is tied to the embedding. */
-  head: denseEntry.optional(),
+  head: z.discriminatedUnion("kind", [factoredEntry, denseEntry]).optional(),
   bytes: storedBytes,
   /** How it was made: method, budget, calibration, stages; free form, for people and cards. */
   recipe: z.record(z.string(), z.unknown()),
@@ -72,5 +88,8 @@ export const manifestSchema = z.object({
 export type SubbitManifest = z.infer<typeof manifestSchema>;
 export type FactoredEntry = z.infer<typeof factoredEntry>;
 export type DenseEntry = z.infer<typeof denseEntry>;
-export type LinearEntry = FactoredEntry | DenseEntry;
+export type OneBitEntry = z.infer<typeof oneBitEntry>;
+export type LinearEntry = FactoredEntry | OneBitEntry | DenseEntry;
+/** Of an embedding or a head. */
+export type TableEntry = FactoredEntry | DenseEntry;
 export type StoredBytes = z.infer<typeof storedBytes>;

@@ -30,9 +30,9 @@ export interface PackedModel {
   /** Stored in 16 bits where every value fits exactly, else in 32. */
   norm(site: NormSite): Promise<{ weight: Float32Array; bias?: Float32Array }>;
   /** Stored as it is: `reduceDense` makes it narrower. */
-  embedding(): Promise<DenseLinear>;
+  embedding(): Promise<Table>;
   /** Asked only when the spec's head is not tied. */
-  head(): Promise<DenseLinear>;
+  head(): Promise<Table>;
   /** The program that writes, `subbit 0.1.0`. */
   readonly writtenBy: string;
   readonly recipe: SubbitManifest["recipe"];

@@ -10,13 +10,16 @@ import type { DenseStorage, FactoredLinear, Linear } from "./types.js";
 export interface FactoredShape {
   readonly rows: number;
   readonly cols: number;
+  /** Of every path, where `ranks` is absent. */
   readonly rank: number;
+  /** One a path, where they differ. */
+  readonly ranks?: readonly number[] | undefined;
   readonly paths: number;
   /** l */
   readonly envelope: number;
   /** Whether each path stores a middle scale (two of them for l > 1). */
   readonly midScale: boolean;
-  readonly scaleBits: 16;
+  readonly scaleBits: ScaleBits;
 }
 
 export interface FactoredBits {
@@ -38,7 +41,7 @@ export interface BudgetShape {
   /** @default true */
   readonly midScale?: boolean;
   /** @default 16 */
-  readonly scaleBits?: 16;
+  readonly scaleBits?: ScaleBits;
 }
 
 /** Stored bits of a factored linear: signs of U as [rank, rows] and of V as [rank, cols], rows padded to 32 bits. */

@@ -36,15 +36,43 @@ export interface FactoredPath {
   readonly midIn?: Float32Array;
 }
 
-/** `W ~ sum over paths`, y = W x + bias. */
+/** Width of a stored scale: 16 = IEEE half, 8 = a logarithmic code beside one half a vector (linears/scale-codes.ts). */
+export type ScaleBits = 16 | 8;
+
+/** `W ~ sum over paths`, y = W x + bias. Paths may differ in rank, not in envelope or in having a middle scale. */
 export interface FactoredLinear {
   readonly kind: "factored";
   readonly rows: number;
   readonly cols: number;
   readonly paths: readonly FactoredPath[];
+  /** @default 16 */
+  readonly scaleBits?: ScaleBits;
   /** [rows] */
   readonly bias?: Float32Array;
 }
+
+/**
+ * OneBit (arXiv 2402.11295): a full-rank sign matrix with a rank-1 envelope, and a LayerNorm without weights over the
+ * outputs, after the scale and before the bias: y = LayerNorm(h o S (g o x)) + bias. Not a matrix: it cannot be folded.
+ */
+export interface OneBitLinear {
+  readonly kind: "onebit";
+  readonly rows: number;
+  readonly cols: number;
+  /** S, [rows, cols] */
+  readonly signs: SignMatrix;
+  /** h, [rows] */
+  readonly outScales: Float32Array;
+  /** g, [cols] */
+  readonly inScales: Float32Array;
+  /** @default 16 */
+  readonly scaleBits?: ScaleBits;
+  /** [rows] */
+  readonly bias?: Float32Array;
+}
+
+/** Added to the variance in the LayerNorm of a OneBit linear (torch's default, which its code uses). */
+export const ONEBIT_EPS = 1e-5;
 
 /** How the values of a dense matrix are held. */
 export type DenseStorage =
@@ -55,7 +83,9 @@ export type DenseStorage =
   /** value = code * rowScales[row] */
   | { readonly dtype: "i8"; readonly values: Int8Array; readonly rowScales: Float32Array }
   /** Two codes a byte, even column in the low nibble, each row padded to a whole byte; value = (code - 8) * rowScales[row]. */
-  | { readonly dtype: "i4"; readonly values: Uint8Array; readonly rowScales: Float32Array };
+  | { readonly dtype: "i4"; readonly values: Uint8Array; readonly rowScales: Float32Array }
+  /** Four codes a byte, first column in the lowest bits, each row padded to a whole byte; value = (code - 1.5) * rowScales[row]. */
+  | { readonly dtype: "i2"; readonly values: Uint8Array; readonly rowScales: Float32Array };
 
 /** A dense [rows, cols] matrix: a linear that was left alone, an embedding table or a head. */
 export interface DenseLinear {
@@ -67,5 +97,7 @@ export interface DenseLinear {
   readonly bias?: Float32Array;
 }
 
-/** OneBit's full-rank sign matrix becomes a third member when its method lands. */
-export type Linear = DenseLinear | FactoredLinear;
+export type Linear = DenseLinear | FactoredLinear | OneBitLinear;
+
+/** An embedding table or a head, [vocabSize, hiddenSize]: row i of it (of what it reconstructs to) belongs to token i. */
+export type Table = DenseLinear | FactoredLinear;

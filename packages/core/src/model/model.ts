@@ -4,7 +4,7 @@
  */
 import type { Checkpoint } from "../checkpoints/types.js";
 import type { SubbitManifest } from "../layouts/manifest.js";
-import type { DenseLinear, Linear } from "../linears/types.js";
+import type { Linear, Table } from "../linears/types.js";
 import type { LinearSite, ModelSpec, NormSite } from "./spec.js";
 
 export interface Model {
@@ -17,8 +17,8 @@ export interface Model {
   /** [hiddenSize] weight and, for a layer norm, bias. */
   norm(site: NormSite): Promise<{ weight: Float32Array; bias?: Float32Array }>;
   /** [vocabSize, hiddenSize] */
-  embedding(): Promise<DenseLinear>;
+  embedding(): Promise<Table>;
   /** [vocabSize, hiddenSize]; the embedding itself when the head is tied. */
-  head(): Promise<DenseLinear>;
+  head(): Promise<Table>;
   close(): Promise<void>;
 }

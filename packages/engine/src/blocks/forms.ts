@@ -13,7 +13,9 @@ export type LinearForm =
       readonly mid: boolean;
       /** l, the rank of the magnitude envelopes. @default 1 */
       readonly envelope?: number;
-    };
+    }
+  /** OneBit: y = LayerNorm(h o S (g o x)), no weights in the norm. */
+  | { readonly kind: "onebit" };
 
 export type BlockForms = Readonly<Record<LinearRole, LinearForm>>;
 
@@ -39,7 +41,7 @@ export const DENSE_FORMS = Object.fromEntries(
  * `<role>.weight` [rows, cols], `<role>.bias` [rows], `<role>.paths.<p>.outSigns` [rows, r], `.inSigns` [r, cols] (f32,
  * +1 and -1), `.outScales` [l, rows], `.inScales` [l, cols], `.midScales` [l, r] (with `mid`; for l = 1 the middle
  * scale c, else G transposed), `.midOutScales` [l, r] (with `mid` and l > 1: Q transposed); `<norm>.weight` and, for
- * layer norms, `<norm>.bias` [hidden].
+ * layer norms, `<norm>.bias` [hidden]. OneBit: `<role>.fullSigns` [rows, cols], `.outScales` [rows], `.inScales` [cols].
  */
 export function blockFeeds(spec: ModelSpec, forms: BlockForms): BlockFeed[] {
   return [
