@@ -16,6 +16,8 @@ export type TuneLevel = "none" | "blocks" | "scales" | "full";
 export type EmbedBits = 16 | 8 | 4 | 2;
 /** How embedding and head are stored: rows of integers or halves, or factored like a linear. */
 export type EmbedMethod = "rows" | "factored";
+/** How ranks are shared out: all linears at the same bits per weight, or where a rank lowers the loss most. */
+export type Allocation = "uniform" | "loss";
 /** Whose arithmetic sizes the ranks: every stored bit, or the method's published formula. */
 export type BitsFormula = "honest" | "paper";
 

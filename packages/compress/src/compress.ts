@@ -63,7 +63,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
 
   async function prepare(given: CompressOptions, folder: string) {
     const { model, tune = "full", seed = 0, memoryLimit = DEFAULT_MEMORY_LIMIT } = given;
-    const recipe = recipeOf(given.preset ?? "default", given.recipe);
+    const recipe = recipeOf(given.preset ?? "default", given.recipe, plan.schedule);
     const windows = drawWindows(given.calibration, {
       samples: given.samples ?? DEFAULT_SAMPLES,
       seqlen: given.seqlen ?? DEFAULT_SEQLEN,

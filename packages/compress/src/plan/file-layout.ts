@@ -4,17 +4,17 @@ import {
   inFileOrder,
   type LinearEntry,
   linearTensors,
-  matrixTensors,
   type ModelSpec,
-  PLAIN_DTYPE_BYTES,
   type PlainDtype,
   type StoredBytes,
   type TensorDeclaration,
   type TensorPlan,
 } from "@subbit/core";
-import type { EmbedBits, Method } from "../choices.js";
+import type { Method } from "../choices.js";
 import { NORM_ROLES } from "../student/state.js";
 import type { PlanRow } from "./plan.js";
+import { tensorBytes } from "./rows.js";
+import { type Tables, tableTensors } from "./tables.js";
 
 export interface FileLayout {
   readonly bytes: StoredBytes;
@@ -27,44 +27,39 @@ export function fileLayout(
   spec: ModelSpec,
   method: Method,
   rows: readonly PlanRow[],
-  embedBits: EmbedBits,
+  { embedding, head }: Tables,
 ): FileLayout {
-  const plans: TensorPlan[] = [...tableTensors(spec, embedBits)];
+  const plans: TensorPlan[] = [...tableTensors(embedding), ...(head ? tableTensors(head) : [])];
   for (const row of rows) plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
   plans.push(...normTensors(spec));
   const bytes: StoredBytes = { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };
   const declared: TensorDeclaration[] = plans.map((plan) => {
-    const dtype = plan.dtypes[0] as PlainDtype;
-    bytes[plan.part] += plan.shape.reduce((size, n) => size * n, PLAIN_DTYPE_BYTES[dtype]);
-    return { name: plan.name, dtype, shape: plan.shape };
+    bytes[plan.part] += tensorBytes(plan);
+    return { name: plan.name, dtype: plan.dtypes[0] as PlainDtype, shape: plan.shape };
   });
   const header = encodeSafetensorsHeader(inFileOrder(declared), { metadata: { format: "pt" } }).length;
   return { bytes, fileBytes: Object.values(bytes).reduce((sum, part) => sum + part, header) };
 }
 
 /** The manifest entry that a row will have. */
-function entryOf(spec: ModelSpec, method: Method, row: PlanRow): LinearEntry {
-  const { rows, cols, rank, paths, midScale } = row;
+function entryOf(spec: ModelSpec, planMethod: Method, row: PlanRow): LinearEntry {
+  const { rows, cols, rank, ranks, paths, envelope, midScale, scaleBits, method = planMethod } = row;
   const biasBits = spec.linearShapes[row.site.role].bias ? 16 : 0;
   if (row.kind === "dense") return { kind: "dense", rows, cols, bits: 16, biasBits };
+  if (row.kind === "onebit") return { kind: "onebit", method, rows, cols, scaleBits, biasBits };
   return {
     kind: "factored",
     method,
     rows,
     cols,
     rank,
+    ...(ranks && { ranks: [...ranks] }),
     paths,
-    envelope: 1,
+    envelope,
     midScale,
-    scaleBits: 16,
+    scaleBits,
     biasBits,
   };
-}
-
-function tableTensors(spec: ModelSpec, bits: EmbedBits): TensorPlan[] {
-  const entry = { kind: "dense", rows: spec.vocabSize, cols: spec.hiddenSize, bits, biasBits: 0 } as const;
-  const embedding = matrixTensors(spec.names.embedding, entry, "embeddings");
-  return spec.tiedHead ? embedding : [...embedding, ...matrixTensors(spec.names.head, entry, "head")];
 }
 
 function normTensors(spec: ModelSpec): TensorPlan[] {
