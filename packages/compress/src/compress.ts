@@ -72,7 +72,15 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       vocabSize: model.spec.vocabSize,
     });
     const batch = Math.max(4, recipe.blocks.batch, recipe.full.batch);
-    const use = estimateResources(model.spec, plan, windows, tune, batch, memoryLimit);
+    const use = estimateResources(
+      model.spec,
+      plan,
+      windows,
+      tune,
+      batch,
+      memoryLimit,
+      recipe.factorise.gram === "full",
+    );
     await checkResources(use, memoryLimit, folder);
     return { recipe, windows, tune, seed, use };
   }
