@@ -5,5 +5,8 @@ import { dbf } from "./dbf.js";
 import { littlebit } from "./littlebit.js";
 import type { Method } from "./method.js";
 import { nanoquant } from "./nanoquant.js";
+import { onebit } from "./onebit.js";
 
-export const METHODS = { auto, nanoquant, dbf, littlebit } satisfies Record<FactoriseMethod, Method>;
+export const METHODS = { auto, nanoquant, dbf, littlebit, onebit } satisfies Partial<
+  Record<FactoriseMethod, Method>
+>;
