@@ -61,7 +61,10 @@ function lowerHull<T>(candidates: readonly Candidate<T>[]): Candidate<T>[] {
     // What costs more (or the same) and loses as much is never worth it.
     if (hull.length > 0 && !(next.loss < hull[hull.length - 1].loss)) continue;
     if (hull.length > 0 && next.bits === hull[hull.length - 1].bits) continue;
-    while (hull.length >= 2 && gain(hull[hull.length - 2], hull[hull.length - 1]) <= gain(hull[hull.length - 2], next)) {
+    while (
+      hull.length >= 2 &&
+      gain(hull[hull.length - 2], hull[hull.length - 1]) <= gain(hull[hull.length - 2], next)
+    ) {
       hull.pop();
     }
     hull.push(next);

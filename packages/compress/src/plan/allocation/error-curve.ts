@@ -41,7 +41,10 @@ function falling(points: ErrorCurve["points"]): Knot[] {
 function lowerHull(knots: readonly Knot[]): Knot[] {
   const hull: Knot[] = [];
   for (const knot of knots) {
-    while (hull.length >= 2 && slope(hull[hull.length - 2], hull[hull.length - 1]) >= slope(hull[hull.length - 2], knot)) {
+    while (
+      hull.length >= 2 &&
+      slope(hull[hull.length - 2], hull[hull.length - 1]) >= slope(hull[hull.length - 2], knot)
+    ) {
       hull.pop();
     }
     hull.push(knot);

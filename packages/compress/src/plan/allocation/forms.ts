@@ -1,5 +1,5 @@
 /** Forms that an allocation chooses from, and the ranks at which their errors are measured. */
-import { inputError, type ModelSpec, rankForBits } from "@subbit/core";
+import { rankForBits, SubbitError } from "@subbit/core";
 import type { AllocationForm } from "../../options.js";
 import { storage } from "../budget.js";
 import { checkForm, METHODS, type MethodShape } from "../methods.js";
@@ -10,7 +10,11 @@ import { type FormChoice, largestRankOf } from "./allocate.js";
 const MEASURED_FACTORS = [0.5, 1, 2];
 
 /** Forms of one linear, the plan's own first; those that the budget cannot buy are left out. */
-export function formsOf(plan: Plan, row: PlanRow, asked: readonly AllocationForm[] | undefined): FormChoice[] {
+export function formsOf(
+  plan: Plan,
+  row: PlanRow,
+  asked: readonly AllocationForm[] | undefined,
+): FormChoice[] {
   const own: MethodShape = {
     method: row.method ?? plan.method,
     paths: row.paths,
@@ -41,17 +45,14 @@ export function measuredRanks(plan: Plan, row: PlanRow, { shape, uniformRank }: 
   return [...new Set(ranks)];
 }
 
-/** `1x1,2x1,1x2`: paths x envelope. Throws `input` for anything else. */
+/** `1x1,2x1,1x2`: paths x envelope. Throws `usage` for anything else. */
 export function parseForms(text: string): AllocationForm[] {
   return text.split(",").map((part) => {
     const match = /^\s*([1-8])x(\d{1,2})\s*$/.exec(part);
     if (match) return { paths: Number(match[1]), envelope: Number(match[2]) };
-    throw inputError(`A form is paths x envelope, such as 1x1 or 2x4; "${part.trim()}" is none.`);
+    throw new SubbitError(
+      "usage",
+      `A form is paths x envelope, such as 1x1 or 2x4, and "${part.trim()}" is none; give some with commas between.`,
+    );
   });
-}
-
-/** Weights of a model's linear as the factoriser's seed counts them: equal for every run of it. */
-export function linearIndex(spec: ModelSpec, { layer, role }: PlanRow["site"]): number {
-  const roles = Object.keys(spec.linearShapes);
-  return layer * roles.length + roles.indexOf(role);
 }

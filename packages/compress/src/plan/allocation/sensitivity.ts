@@ -42,5 +42,7 @@ export function dampedFactors(linears: readonly Weighed[], damping: number = LOS
   const weights = linears.reduce((sum, linear) => sum + linear.weights, 0);
   const mean = linears.reduce((sum, linear) => sum + linear.sensitivity, 0) / weights;
   if (!(mean > 0)) return linears.map((linear) => linear.weights);
-  return linears.map((linear) => linear.weights * mean * (linear.sensitivity / linear.weights / mean) ** damping);
+  return linears.map(
+    (linear) => linear.weights * mean * (linear.sensitivity / linear.weights / mean) ** damping,
+  );
 }
