@@ -5,9 +5,10 @@
 import { Worker } from "node:worker_threads";
 import { SubbitError } from "@subbit/core";
 import type { FactorisedLinear, FactoriseOptions } from "../factorise/types.js";
+import { ownBuffers } from "./transfer.js";
 
 export interface FactoriseJob {
-  /** [rows, cols] */
+  /** [rows, cols]; given away: it moves to the thread and is empty here afterwards, unless its buffer holds more. */
   readonly weight: Float32Array;
   readonly rows: number;
   readonly cols: number;
@@ -56,7 +57,8 @@ export class FactorisePool {
       if (worker === undefined) return;
       const waiting = this.#queue.shift()!;
       this.#busy.set(worker, waiting);
-      worker.postMessage(waiting.job);
+      // The importance is shared by other linears and stays.
+      worker.postMessage(waiting.job, ownBuffers(waiting.job.weight));
     }
   }
 
