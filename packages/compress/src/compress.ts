@@ -13,13 +13,14 @@ import { sha256 } from "./ledger/canonical.js";
 import { Ledger } from "./ledger/ledger.js";
 import type { CompressOptions, CompressResult } from "./options.js";
 import { modelCard } from "./package/card.js";
-import { packedModel, studentEnds } from "./package/packed-model.js";
-import { compressBlocks } from "./pipeline/compress-blocks.js";
+import { packedModel } from "./package/packed-model.js";
+import { blocksAreTuned, compressBlocks } from "./pipeline/compress-blocks.js";
 import { asJson, type RunContext, someWindows } from "./pipeline/context.js";
 import { distilStep } from "./pipeline/distil-step.js";
 import { bytesOf, checkpointHash } from "./pipeline/fingerprint.js";
 import { checkResources, estimateResources } from "./pipeline/resources.js";
 import { StageTable } from "./pipeline/stages.js";
+import { makeStudentEnds } from "./pipeline/student-ends.js";
 import { planModel } from "./plan/plan-model.js";
 import { recipeOf } from "./recipe.js";
 import { type EndsState, type ModelState, readDenseBlock, readEnds } from "./student/model-state.js";
@@ -100,20 +101,18 @@ async function runStages(
   const teacherSha256 = options.teacherSha256 ?? (await checkpointHash(model.checkpoint, signal));
   const windowsHash = sha256(bytesOf(windows.ids));
   const teacherEnds = await readEnds(model);
+  const root = sha256(JSON.stringify([teacherSha256, windowsHash, windows.seqlen, compile]));
+  const given = { ...prepared, model, ledger, teacherEnds, root, onProgress };
   const context: RunContext = {
-    ...prepared,
-    model,
+    ...given,
+    ...(await makeStudentEnds(given)),
     spec: model.spec,
-    ledger,
     teacher: new TeacherBlocks(model, use.keepTeacher),
-    teacherEnds,
-    studentEnds: await studentEnds(model, teacherEnds, plan.embedBits),
     compile,
     programs: new BlockPrograms(model.spec, compile),
-    root: sha256(JSON.stringify([teacherSha256, windowsHash, windows.seqlen, compile])),
+    reportInit: options.reportInit ?? false,
     hiddenInMemory: use.hiddenInMemory,
     snapshotSeconds: options.snapshotSeconds ?? DEFAULT_SNAPSHOT_SECONDS,
-    onProgress,
     ...(signal && { signal }),
   };
   const recipe = describe(options, context, windowsHash);
@@ -202,6 +201,13 @@ async function train(
     () => ({ tokens: some.count * some.seqlen }),
   );
   const moments = momentsFromArtefact(calibration.artefact);
+  if (context.reportInit && measured && blocksAreTuned(context)) {
+    await stages.run(
+      "factorise",
+      () => compressBlocks(context, moments, calibration.key, false),
+      ({ blocks: made }) => perplexity({ blocks: made, ends: context.studentEnds }),
+    );
+  }
   const blocks = await stages.run(
     "blocks",
     () => compressBlocks(context, moments, calibration.key),

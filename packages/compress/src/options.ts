@@ -105,6 +105,11 @@ export interface CompressOptions extends PlanOptions {
   recipe?: RecipeOverrides;
   /** When given, perplexity is measured by the engine after each stage and stands in the stage table. */
   evaluation?: EvaluationText;
+  /**
+   * Whether, where blocks are tuned and there is an evaluation text, the student as factorised is measured too; costs the
+   * factorisation once more. @default false
+   */
+  reportInit?: boolean;
   /** Run ledger, kept after success. @default `OUT.work`, removed after success */
   work?: string;
   /** Bytes that the run may use; activations and weights beyond it go to files or are read again. @default 3 GiB */

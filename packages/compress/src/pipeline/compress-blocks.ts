@@ -3,7 +3,7 @@
  * is factorised, and so on through the block; then (c) all signs, scales and norms of the block are tuned together.
  * Every piece is a ledger step of its own; when a block is done its pieces are dropped for the block's one artefact.
  */
-import { LINEAR_ROLES, type LinearRole, throwIfAborted } from "@subbit/core";
+import { type LinearRole, throwIfAborted } from "@subbit/core";
 import type { Moments } from "../calibrate/calibrate.js";
 import { type Artefact, floats } from "../ledger/artefact.js";
 import type { Json } from "../ledger/canonical.js";
@@ -21,7 +21,7 @@ import { type BlockData, trainBlock, type TrainBlockOptions } from "../tune/trai
 import { Activations } from "./activations.js";
 import { asJson, rowOf, type RunContext, someWindows } from "./context.js";
 import { FactorisePool } from "./factorise-pool.js";
-import { linearTask, scheduleOf } from "./factorise-task.js";
+import { linearTask } from "./factorise-task.js";
 import { inputGrams, type InputGrams } from "./input-grams.js";
 
 /** Raised when the steps compute something else from the same inputs. */
@@ -129,9 +129,9 @@ class BlockCompressor {
       extra,
       factoriser: plan.factoriser,
       init: plan.init,
-      schedule: scheduleOf(plan),
-      rows: rows.map(({ site, kind, rank, ranks = null, paths, envelope, midScale, scaleBits }) =>
-        asJson({ role: site.role, kind, rank, ranks, paths, envelope, midScale, scaleBits }),
+      schedule: plan.schedule,
+      rows: rows.map(({ site, kind, method, rank, ranks, paths, envelope, midScale, scaleBits }) =>
+        asJson({ role: site.role, kind, method, rank, ranks, paths, envelope, midScale, scaleBits }),
       ),
       factorise: asJson(recipe.factorise),
       blocks: this.#tuned ? asJson(recipe.blocks) : null,
@@ -149,7 +149,7 @@ class BlockCompressor {
     const data = this.#tuned ? await this.#data(layer, before) : undefined;
     const gram = this.#gramsOf(layer, data);
     let keys = inputs;
-    for (const [index, group] of linearGroups(plan.factoriser, scheduleOf(plan)).entries()) {
+    for (const [index, group] of linearGroups(plan.method, plan.schedule).entries()) {
       const name = `part-${layer}-${group.join("")}`;
       // Before the first group of the first block there is no error to absorb yet.
       if (data && recipe.blocks.denseEpochs > 0 && layer + index > 0) {
@@ -162,7 +162,9 @@ class BlockCompressor {
         state = withArrays(state, tuned.artefact.arrays as ReadonlyMap<string, Float32Array>);
         keys = [tuned.key];
       }
-      const made = await Promise.all(group.map((role) => this.#factorise(name, layer, role, state, keys, gram)));
+      const made = await Promise.all(
+        group.map((role) => this.#factorise(name, layer, role, state, keys, gram)),
+      );
       keys = made.map(({ key }) => key);
       state = {
         ...state,

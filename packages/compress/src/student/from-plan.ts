@@ -15,7 +15,11 @@ export function emptyState(row: PlanRow, bias?: Float32Array): FactoredState | O
 }
 
 /** Rank of each path of a row. */
-export function ranksOf({ rank, ranks, paths }: Pick<PlanRow, "rank" | "ranks" | "paths">): readonly number[] {
+export function ranksOf({
+  rank,
+  ranks,
+  paths,
+}: Pick<PlanRow, "rank" | "ranks" | "paths">): readonly number[] {
   return ranks ?? Array.from({ length: paths }, () => rank);
 }
 

@@ -1,6 +1,7 @@
 /** Which linears of a block are factorised together, between two rounds of tuning the dense rest. */
 import type { LinearRole } from "@subbit/core";
-import type { FactoriseMethod, Schedule } from "../factorise/types.js";
+import type { Method } from "../choices.js";
+import type { Schedule } from "../factorise/types.js";
 
 export type LinearGroups = readonly (readonly LinearRole[])[];
 
@@ -14,10 +15,10 @@ const DBF: LinearGroups = [
 ];
 
 /** Groups that differ from those of the forward pass, by method, under the schedules of the papers' own code. */
-const OFFICIAL: Partial<Record<FactoriseMethod, LinearGroups>> = { dbf: DBF };
+const OFFICIAL: Partial<Record<Method, LinearGroups>> = { dbf: DBF };
 
 /** The groups of a block, in order. */
-export function linearGroups(method: FactoriseMethod, schedule: Schedule = "tuned"): LinearGroups {
+export function linearGroups(method: Method, schedule: Schedule): LinearGroups {
   return (schedule === "official" ? OFFICIAL[method] : undefined) ?? FORWARD;
 }
 
