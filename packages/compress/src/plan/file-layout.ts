@@ -14,7 +14,7 @@ import type { Method } from "../choices.js";
 import { NORM_ROLES } from "../student/state.js";
 import type { PlanRow } from "./plan.js";
 import { tensorBytes } from "./rows.js";
-import { type Tables, tableTensors } from "./tables.js";
+import { rowTensors, type Tables } from "./tables.js";
 
 export interface FileLayout {
   readonly bytes: StoredBytes;
@@ -29,7 +29,7 @@ export function fileLayout(
   rows: readonly PlanRow[],
   { embedding, head }: Tables,
 ): FileLayout {
-  const plans: TensorPlan[] = [...tableTensors(embedding), ...(head ? tableTensors(head) : [])];
+  const plans: TensorPlan[] = [...rowTensors(embedding), ...(head ? rowTensors(head) : [])];
   for (const row of rows) plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
   plans.push(...normTensors(spec));
   const bytes: StoredBytes = { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };

@@ -1,9 +1,9 @@
 /** One linear of a plan: its bits and bytes from the form it will have. */
 import {
   bitsOfDenseMatrix,
+  bitsOfOneBit,
   bitsOfRank,
   type LinearSite,
-  linearTensors,
   type ModelSpec,
   paperBpw,
   PLAIN_DTYPE_BYTES,
@@ -36,8 +36,6 @@ export function factoredRow(
   const even = ranks.every((one) => one === rank);
   const own = { rows, cols, rank, ...(even ? {} : { ranks: [...ranks] }), paths, envelope };
   const { total } = bitsOfRank({ ...own, midScale, scaleBits });
-  const meanRank = ranks.reduce((sum, one) => sum + one, 0) / paths;
-  const paper = paperBpw(method, { rows, cols, rank: meanRank, paths, envelope });
   return {
     ...start(spec, site),
     kind: "factored",
@@ -46,7 +44,7 @@ export function factoredRow(
     midScale,
     scaleBits,
     ...costs(spec, site, total),
-    paperBpw: paper ?? total / (rows * cols),
+    paperBpw: paperBpw(method, own) ?? total / (rows * cols),
   };
 }
 
@@ -54,8 +52,7 @@ export function factoredRow(
 export function oneBitRow(spec: ModelSpec, site: LinearSite, scaleBits: ScaleBits): PlanRow {
   const { rows, cols } = spec.linearShapes[site.role];
   const method: Method = "onebit";
-  const tensors = linearTensors("", { kind: "onebit", method, rows, cols, scaleBits, biasBits: 0 });
-  const total = tensors.reduce((sum, tensor) => sum + 8 * tensorBytes(tensor), 0);
+  const { total } = bitsOfOneBit({ rows, cols, scaleBits });
   return {
     ...start(spec, site),
     kind: "onebit",
@@ -100,9 +97,4 @@ function costs(spec: ModelSpec, site: LinearSite, bits: number): Pick<PlanRow, "
 /** Stored bits of a row without its bias. */
 export function rowBits(row: PlanRow): number {
   return row.bpw * row.rows * row.cols;
-}
-
-/** Rank of each path of a factored row. */
-export function ranksOf(row: Pick<PlanRow, "rank" | "ranks" | "paths">): readonly number[] {
-  return row.ranks ?? Array.from({ length: row.paths }, () => row.rank);
 }

@@ -1,13 +1,12 @@
 /** Embedding and head of a plan: rows of integers or halves, or factored like a linear. */
 import {
   inputError,
-  linearTensors,
-  matrixTensors,
   type ModelSpec,
   rankForBits,
   type ScaleBits,
   smallestBpw,
   type TableEntry,
+  tableTensors,
   type TensorPlan,
 } from "@subbit/core";
 import type { EmbedBits, EmbedMethod } from "../choices.js";
@@ -37,14 +36,9 @@ export function planTables(spec: ModelSpec, options: TableOptions): Tables {
   return spec.tiedHead ? { embedding } : { embedding, head: tableRow(spec, "head", options) };
 }
 
-/** The tensors of a table, all of them in its part of the accounting. */
-export function tableTensors(row: TableRow): TensorPlan[] {
-  const entry = tableEntry(row);
-  if (entry.kind === "dense") return matrixTensors(row.name, entry, row.part);
-  return linearTensors(row.name.replace(/\.weight$/, ""), entry).map((tensor) => ({
-    ...tensor,
-    part: row.part,
-  }));
+/** The tensors of a planned table. */
+export function rowTensors(row: TableRow): TensorPlan[] {
+  return tableTensors(row.name, tableEntry(row), row.part);
 }
 
 function tableRow(spec: ModelSpec, part: TableRow["part"], options: TableOptions): TableRow {
@@ -68,7 +62,7 @@ function tableRow(spec: ModelSpec, part: TableRow["part"], options: TableOptions
     midScale: factored && midScale,
     scaleBits: options.scaleBits,
   };
-  const bytes = tableTensors({ ...row, bytes: 0, bpw: 0 }).reduce((sum, one) => sum + tensorBytes(one), 0);
+  const bytes = rowTensors({ ...row, bytes: 0, bpw: 0 }).reduce((sum, one) => sum + tensorBytes(one), 0);
   return { ...row, bytes, bpw: (8 * bytes) / (rows * cols) };
 }
 
