@@ -1,6 +1,7 @@
 /** Tiny linears of every format, made by hand from a dense one: what the tests train and pack. */
 import { type FactoredLinear, type FactoredPath, reconstruct, storedForm } from "@subbit/core";
-import { Factoriser, type FactorisedLinear, type PathLatents } from "../src/factorise/index.js";
+import type { Factoriser } from "../src/factorise/index.js";
+import { type FactorisedLinear, type PathLatents } from "../src/factorise/index.js";
 import type { Random } from "../src/random.js";
 import { stateOfFactorised } from "../src/student/from-factorised.js";
 import type { DenseState, FactoredState, OneBitState } from "../src/student/linear-state.js";
@@ -47,10 +48,7 @@ export async function handMade(
     left = left.map((value, i) => value - product[i]);
   }
   const linear = storedForm({ kind: "factored", rows, cols, paths, scaleBits });
-  return stateOfFactorised(
-    { linear, latents, relError: 0, weightedRelError: 0, seconds: 0 },
-    bias,
-  ) as FactoredState;
+  return stateOfFactorised({ linear, latents, relError: 0, weightedRelError: 0, seconds: 0 }, bias);
 }
 
 /** The path with envelopes of rank l, whose further terms are small and of both signs. */
