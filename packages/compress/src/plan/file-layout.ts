@@ -5,6 +5,7 @@ import {
   type LinearEntry,
   linearTensors,
   type ModelSpec,
+  type NormSite,
   type PlainDtype,
   type StoredBytes,
   type TensorDeclaration,
@@ -29,9 +30,15 @@ export function fileLayout(
   rows: readonly PlanRow[],
   { embedding, head }: Tables,
 ): FileLayout {
-  const plans: TensorPlan[] = [...rowTensors(embedding), ...(head ? rowTensors(head) : [])];
-  for (const row of rows) plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
-  plans.push(...normTensors(spec));
+  // In the order of the writer: it decides how many digits the header's offsets have.
+  const plans: TensorPlan[] = rowTensors(embedding);
+  for (let layer = 0; layer < spec.layers; layer++) {
+    plans.push(...NORM_ROLES.flatMap((role) => normTensors(spec, { layer, role })));
+    for (const row of rows.filter(({ site }) => site.layer === layer)) {
+      plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
+    }
+  }
+  plans.push(...normTensors(spec, { role: "final-norm" }), ...(head ? rowTensors(head) : []));
   const bytes: StoredBytes = { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };
   const declared: TensorDeclaration[] = plans.map((plan) => {
     bytes[plan.part] += tensorBytes(plan);
@@ -62,19 +69,12 @@ function entryOf(spec: ModelSpec, planMethod: Method, row: PlanRow): LinearEntry
   };
 }
 
-function normTensors(spec: ModelSpec): TensorPlan[] {
-  const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
-  const names = [
-    ...layers.flatMap((layer) => NORM_ROLES.map((role) => spec.names.norm({ layer, role }))),
-    spec.names.norm({ role: "final-norm" }),
-  ];
+function normTensors(spec: ModelSpec, site: NormSite): TensorPlan[] {
   const suffixes = spec.norm.kind === "layer" ? ["weight", "bias"] : ["weight"];
-  return names.flatMap((name) =>
-    suffixes.map((suffix): TensorPlan => ({
-      name: `${name}.${suffix}`,
-      dtypes: ["F16"],
-      shape: [spec.hiddenSize],
-      part: "norms",
-    })),
-  );
+  return suffixes.map((suffix): TensorPlan => ({
+    name: `${spec.names.norm(site)}.${suffix}`,
+    dtypes: ["F16"],
+    shape: [spec.hiddenSize],
+    part: "norms",
+  }));
 }

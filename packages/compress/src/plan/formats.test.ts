@@ -1,4 +1,5 @@
-import { bitsOfOneBit, bitsOfRank, LINEAR_ROLES, modelSpec, type SubbitError } from "@subbit/core";
+import type { LINEAR_ROLES } from "@subbit/core";
+import { bitsOfOneBit, bitsOfRank, modelSpec, type SubbitError } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import type { PlanOptions } from "../options.js";
 import { METHODS } from "./methods.js";
@@ -50,7 +51,9 @@ describe("plans of every method", () => {
   );
 
   it("mdbf: more envelopes leave less rank at equal bits", () => {
-    const ranks = [1, 2, 4, 8].map((envelope) => plan({ method: "mdbf", init: "admm", envelope, bpw: 8 }).rows[0].rank);
+    const ranks = [1, 2, 4, 8].map(
+      (envelope) => plan({ method: "mdbf", init: "admm", envelope, bpw: 8 }).rows[0].rank,
+    );
     expect([...ranks].sort((a, b) => b - a)).toEqual(ranks);
     expect(new Set(ranks).size).toBe(ranks.length);
   });

@@ -9,7 +9,7 @@ import {
   chosenAllocation,
   LARGEST_BPW,
 } from "./check-options.js";
-import { type ChosenMethod, chosenMethod, METHODS } from "./methods.js";
+import { type ChosenMethod, chosenMethod } from "./methods.js";
 import type { Plan, PlanRow, PlanTotals } from "./plan.js";
 import { type PlanFile, rowsOfFile } from "./plan-file.js";
 import { planTables } from "./tables.js";
@@ -153,21 +153,4 @@ function tooFewBytes(bytes: number, totals: PlanTotals, what: string) {
       `(of them ${totals.embeddingBytes + totals.headBytes} for embedding and head); ` +
       `ask for more or for a smaller embedding (--embed-bits, --embed-method).`,
   );
-}
-
-/** The form that a linear of this plan is factorised to: what a factoriser is asked for. */
-export function factorisation(plan: Plan, row: PlanRow) {
-  const { method = plan.method, rank, ranks, paths, envelope, scaleBits } = row;
-  const own = method === plan.method;
-  return {
-    method: own ? plan.factoriser : method,
-    init: own ? plan.init : METHODS[method].inits[0],
-    schedule: plan.schedule,
-    ...(row.kind === "factored" && {
-      ...(ranks ? { ranks } : { rank }),
-      paths,
-      envelope,
-    }),
-    scaleBits,
-  };
 }

@@ -3,19 +3,13 @@
  * envelope of the magnitudes of each. Joint-ITQ turns the pair by a rotation that draws it to its signs first.
  */
 import { jointRotation } from "../itq.js";
+import { lowRank, type LowRank } from "../low-rank.js";
 import { rankOneOfMagnitudes } from "../rank-one.js";
 import type { SignPath } from "../sign-path.js";
-import { truncatedSvd } from "../svd.js";
 import { type PathStart, type PathTask, tall } from "./method.js";
 
 /** LittleBit-2's number of rotations. */
 const ITQ_ITERATIONS = 50;
-
-/** U' [rows, rank] and V' [cols, rank]. */
-interface LowRank {
-  readonly left: Float32Array;
-  readonly right: Float32Array;
-}
 
 export const dualSvid: PathStart = {
   iterations: { tuned: 1, official: 1 },
@@ -34,13 +28,6 @@ export const itq: PathStart = {
   refit: false,
   find: tall(async (task) => envelopesOf(await jointRotation(await lowRank(task), task), task.shape)),
 };
-
-async function lowRank({ weight, shape, programs, seed }: PathTask): Promise<LowRank> {
-  const { values, left, right } = await truncatedSvd(weight, shape, programs, seed);
-  const shared = (factor: Float32Array): Float32Array =>
-    factor.map((value, i) => value * Math.sqrt(values[i % shape.rank]));
-  return { left: shared(left), right: shared(right) };
-}
 
 function envelopesOf({ left, right }: LowRank, { rows, cols, rank }: PathTask["shape"]): SignPath {
   const out = rankOneOfMagnitudes(left, rows, rank);

@@ -6,11 +6,12 @@ import { LINEAR_ROLES, type LinearRole, throwIfAborted } from "@subbit/core";
 import type { LinearMoments, Moments } from "../../calibrate/calibrate.js";
 import type { StepKey } from "../../ledger/ledger.js";
 import type { AllocationForm } from "../../options.js";
-import { asJson, type RunContext } from "../../pipeline/context.js";
+import { asJson } from "../../pipeline/context.js";
 import { FactorisePool } from "../../pipeline/factorise-pool.js";
+import { linearTask } from "../../pipeline/factorise-task.js";
+import type { CalibrationContext } from "../../run/open-run.js";
 import { readDenseBlock } from "../../student/model-state.js";
 import type { ErrorCurve, PlanRow } from "../plan.js";
-import { factorisation } from "../plan-model.js";
 import type { FormChoice, MeasuredLinear } from "./allocate.js";
 import { formsOf, measuredRanks } from "./forms.js";
 import { sensitivity } from "./sensitivity.js";
@@ -25,7 +26,7 @@ export interface Measurements {
 
 /** Measures every compressed linear of the context's (uniform) plan, in model order. */
 export async function measureCurves(
-  context: RunContext,
+  context: CalibrationContext,
   moments: Moments,
   momentsKey: StepKey,
   asked: readonly AllocationForm[] | undefined,
@@ -74,65 +75,66 @@ interface Task {
 }
 
 async function measureLinear(
-  context: RunContext,
+  context: CalibrationContext,
   pool: FactorisePool,
   { row, forms, moments }: Task,
   momentsKey: StepKey,
   read: () => Promise<Float32Array>,
 ): Promise<MeasuredLinear> {
-  const { plan, recipe, ledger, root, seed } = context;
+  const { plan, recipe, ledger, root } = context;
+  const { iterations } = recipe.allocate;
+  const optionsOf = ({ shape }: FormChoice, rank: number) => ({
+    ...linearTask(context, { ...row, ...shape, rank }, moments),
+    iterations,
+  });
+  const tasks = forms.flatMap((form) => measuredRanks(plan, row, form).map((rank) => ({ form, rank })));
   const { layer, role } = row.site;
-  const tasks = forms.map((form) => ({ form, ranks: measuredRanks(plan, row, form) }));
-  const common = {
-    iterations: recipe.allocate.iterations,
-    seed: seed * 1009 + layer * LINEAR_ROLES.length + LINEAR_ROLES.indexOf(role),
-    shrinkage: recipe.factorise.shrinkage,
-  };
   const step = {
     name: `curve-${layer}-${role}`,
     version: VERSION,
-    params: { layer, role, ...common, tasks: asJson(tasks), how: asJson(factorisation(plan, row)) },
+    params: asJson({
+      layer,
+      role,
+      // The moments are known by the key of their step.
+      tasks: tasks.map(({ form, rank }) => ({
+        ...optionsOf(form, rank),
+        importance: recipe.factorise.shrinkage,
+      })),
+    }),
     inputs: [root, momentsKey],
   };
   const { artefact } = await ledger.step(step, async () => {
     const weight = await read();
-    const curves = await Promise.all(tasks.map(async ({ form, ranks }) => curveOf(weight, form, ranks)));
-    const figures = { sensitivity: sensitivity(weight, moments), curves };
-    return { arrays: new Map(), json: asJson(figures) };
+    const points = await Promise.all(
+      tasks.map(async ({ form, rank }) => {
+        const options = optionsOf(form, rank);
+        const { weightedRelError } = await pool.run({
+          // A copy: the job's buffer moves to its thread.
+          weight: weight.slice(),
+          rows: row.rows,
+          cols: row.cols,
+          // Both moments, whatever the recipe factorises with: the curve is of what the loss sees.
+          options: { ...options, importance: { ...options.importance, output: moments.outputGradSquares } },
+        });
+        return { form, rank, squaredError: weightedRelError ** 2 };
+      }),
+    );
+    const curves = forms.map((form): ErrorCurve => ({
+      paths: form.shape.paths,
+      envelope: form.shape.envelope,
+      points: points
+        .filter((point) => point.form === form)
+        .map(({ rank, squaredError }) => ({ rank, squaredError })),
+    }));
+    return { arrays: new Map(), json: asJson({ sensitivity: sensitivity(weight, moments), curves }) };
   });
   return { name: row.name, ...(artefact.json as unknown as Omit<MeasuredLinear, "name">) };
-
-  async function curveOf(
-    weight: Float32Array,
-    { shape }: FormChoice,
-    ranks: readonly number[],
-  ): Promise<ErrorCurve> {
-    const { paths, envelope, method, midScale, scaleBits } = shape;
-    const form = { ...row, method, paths, envelope, midScale, scaleBits };
-    const points = ranks.map(async (rank) => {
-      const { weightedRelError } = await pool.run({
-        weight,
-        rows: row.rows,
-        cols: row.cols,
-        options: {
-          ...factorisation(plan, { ...form, rank }),
-          iterations: common.iterations,
-          seed: common.seed,
-          // Both moments, whatever the recipe factorises with: the curve is of what the loss sees.
-          importance: {
-            input: moments.inputSquares,
-            output: moments.outputGradSquares,
-            shrinkage: common.shrinkage,
-          },
-        },
-      });
-      return { rank, squaredError: weightedRelError ** 2 };
-    });
-    return { paths, envelope, points: await Promise.all(points) };
-  }
 }
 
-async function weightsOf({ model }: RunContext, layer: number): Promise<Record<LinearRole, Float32Array>> {
+async function weightsOf(
+  { model }: CalibrationContext,
+  layer: number,
+): Promise<Record<LinearRole, Float32Array>> {
   const { linears } = await readDenseBlock(model, layer);
   const entries = LINEAR_ROLES.map((role) => {
     const linear = linears[role];
