@@ -72,7 +72,10 @@ export const manifestSchema = z.object({
   /** The program that wrote it, `subbit 0.1.0`. */
   writtenBy: z.string().max(200),
   /** By linear name (no `.weight`), in model order. */
-  linears: z.record(z.string().max(300), z.discriminatedUnion("kind", [factoredEntry, oneBitEntry, denseEntry])),
+  linears: z.record(
+    z.string().max(300),
+    z.discriminatedUnion("kind", [factoredEntry, oneBitEntry, denseEntry]),
+  ),
   embedding: z.discriminatedUnion("kind", [factoredEntry, denseEntry]),
   /** Absent when the head is tied to the embedding. */
   head: z.discriminatedUnion("kind", [factoredEntry, denseEntry]).optional(),
@@ -93,3 +96,7 @@ export type LinearEntry = FactoredEntry | OneBitEntry | DenseEntry;
 /** Of an embedding or a head. */
 export type TableEntry = FactoredEntry | DenseEntry;
 export type StoredBytes = z.infer<typeof storedBytes>;
+
+export function emptyBytes(): StoredBytes {
+  return { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };
+}

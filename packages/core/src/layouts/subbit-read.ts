@@ -1,10 +1,7 @@
-/**
- * Reading the subbit layout: the manifest, its agreement with config and tensors, and the packed linears themselves.
- * Everything is checked before a weight is read, so a wrong file is refused with one sentence.
- */
-import { z } from "zod";
+/** Reading what the subbit layout packs: linears of every kind, embeddings and heads. `checkManifest` has passed. */
 import { inputError } from "../errors.js";
-import { expectTensor, readStorage } from "../linears/read-dense.js";
+import { readStorage } from "../linears/read-dense.js";
+import { decodeScales } from "../linears/scale-codes.js";
 import { paddingIsClear, transposeSigns } from "../linears/sign-matrix.js";
 import type { Checkpoint } from "../checkpoints/types.js";
 import type {
@@ -12,210 +9,104 @@ import type {
   DenseStorage,
   FactoredLinear,
   FactoredPath,
+  Linear,
+  OneBitLinear,
+  ScaleBits,
   SignMatrix,
+  Table,
 } from "../linears/types.js";
-import { LINEAR_ROLES, type LinearShape, type ModelSpec } from "../model/spec.js";
 import { bytesAsU32 } from "../tensors/bytes.js";
+import type { DenseEntry, FactoredEntry, LinearEntry, OneBitEntry, TableEntry } from "./manifest.js";
 import {
-  FORMAT_VERSION,
-  manifestSchema,
-  type DenseEntry,
-  type FactoredEntry,
-  type LinearEntry,
-  type StoredBytes,
-  type SubbitManifest,
-} from "./manifest.js";
-import { linearTensors, matrixTensors, pathNames, rowScalesName, type TensorPlan } from "./subbit-tensors.js";
+  oneBitNames,
+  pathNames,
+  ranksOf,
+  rowScalesName,
+  scaleBaseName,
+  tableName,
+} from "./subbit-tensors.js";
 
-export const MANIFEST_FILE = "subbit.json";
-const MAX_MANIFEST_CHARS = 64 * 2 ** 20;
-
-const versionHeader = z.object({
-  format: z.literal("subbit"),
-  formatVersion: z.object({ major: z.number() }),
-  writtenBy: z.string().max(200).optional(),
-});
-
-/** The manifest of a checkpoint in the subbit layout; `undefined` for any other checkpoint. */
-export async function readManifest(checkpoint: Checkpoint): Promise<SubbitManifest | undefined> {
-  const text = await checkpoint.readText(MANIFEST_FILE);
-  if (text === undefined) {
-    const quantisation = checkpoint.config["quantization_config"];
-    if (isRecord(quantisation) && quantisation["quant_method"] === "subbit") {
-      throw inputError(
-        `${checkpoint.name} is in the subbit layout by its config.json, but ${MANIFEST_FILE} is missing.`,
-      );
-    }
-    return undefined;
-  }
-  return parseManifest(text, checkpoint.name);
-}
-
-/** Parses subbit.json; `source` is what messages call its folder. */
-export function parseManifest(text: string, source: string): SubbitManifest {
-  if (text.length > MAX_MANIFEST_CHARS)
-    throw inputError(`${MANIFEST_FILE} of ${source} is larger than 64 MiB.`);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw inputError(`${MANIFEST_FILE} of ${source} is not valid JSON.`, { cause });
-  }
-  const header = versionHeader.safeParse(json);
-  if (!header.success)
-    throw inputError(`${MANIFEST_FILE} of ${source} does not say which format version it has.`);
-  const { major } = header.data.formatVersion;
-  if (major !== FORMAT_VERSION.major) {
-    throw inputError(
-      `${source} was written by ${header.data.writtenBy ?? "an unknown program"} in version ${major} of the subbit format, but this program reads version ${FORMAT_VERSION.major}; use the program that wrote it, or convert it again.`,
-    );
-  }
-  const result = manifestSchema.safeParse(json);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  throw inputError(
-    `${MANIFEST_FILE} of ${source} is malformed at ${issue.path.join(".")}: ${issue.message}.`,
-  );
-}
-
-/** Checks the manifest against the spec and every tensor it names; throws `input` at the first disagreement. */
-export function checkManifest(checkpoint: Checkpoint, spec: ModelSpec, manifest: SubbitManifest): void {
-  const sums = emptyBytes();
-  const addAll = (plans: readonly TensorPlan[]): void => {
-    for (const plan of plans) sums[plan.part] += expectPlanned(checkpoint, plan);
-  };
-  const expected = new Set<string>();
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      const name = spec.names.linear({ layer, role });
-      expected.add(name);
-      addAll(linearTensors(name, expectEntry(checkpoint, manifest, name, spec.linearShapes[role])));
-    }
-    for (const role of ["attention-norm", "mlp-norm"] as const) {
-      sums.norms += expectNorm(checkpoint, spec, spec.names.norm({ layer, role }));
-    }
-  }
-  sums.norms += expectNorm(checkpoint, spec, spec.names.norm({ role: "final-norm" }));
-  const extra = Object.keys(manifest.linears).find((name) => !expected.has(name));
-  if (extra !== undefined) {
-    throw inputError(
-      `${MANIFEST_FILE} of ${checkpoint.name} lists the linear ${extra}, which config.json does not have.`,
-    );
-  }
-  expectTable(checkpoint, spec, manifest.embedding, "embedding");
-  addAll(matrixTensors(spec.names.embedding, manifest.embedding, "embeddings"));
-  if ((manifest.head === undefined) !== spec.tiedHead) {
-    throw inputError(
-      `config.json of ${checkpoint.name} has tie_word_embeddings = ${spec.tiedHead}, but ${MANIFEST_FILE} ${manifest.head ? "has" : "lacks"} a head.`,
-    );
-  }
-  if (manifest.head !== undefined) {
-    expectTable(checkpoint, spec, manifest.head, "head");
-    addAll(matrixTensors(spec.names.head, manifest.head, "head"));
-  }
-  for (const part of Object.keys(sums) as (keyof StoredBytes)[]) {
-    if (sums[part] !== manifest.bytes[part]) {
-      throw inputError(
-        `${MANIFEST_FILE} of ${checkpoint.name} says bytes.${part} = ${manifest.bytes[part]}, but the tensors hold ${sums[part]}.`,
-      );
-    }
-  }
-}
-
-export function emptyBytes(): StoredBytes {
-  return { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };
-}
-
-function expectEntry(
-  checkpoint: Checkpoint,
-  manifest: SubbitManifest,
-  name: string,
-  shape: LinearShape,
-): LinearEntry {
-  const entry = Object.hasOwn(manifest.linears, name) ? manifest.linears[name] : undefined;
-  if (entry === undefined) {
-    throw inputError(
-      `${MANIFEST_FILE} of ${checkpoint.name} lacks the linear ${name}, which config.json asks for.`,
-    );
-  }
-  if (entry.rows !== shape.rows || entry.cols !== shape.cols) {
-    throw inputError(
-      `${MANIFEST_FILE} of ${checkpoint.name} gives ${name} the shape [${entry.rows}, ${entry.cols}], but config.json asks for [${shape.rows}, ${shape.cols}].`,
-    );
-  }
-  if ((entry.biasBits !== 0) !== shape.bias) {
-    throw inputError(
-      `${MANIFEST_FILE} of ${checkpoint.name} gives ${name} ${entry.biasBits === 0 ? "no" : "a"} bias, but config.json asks for ${shape.bias ? "one" : "none"}.`,
-    );
-  }
-  return entry;
-}
-
-function expectTable(checkpoint: Checkpoint, spec: ModelSpec, entry: DenseEntry, what: string): void {
-  if (entry.rows !== spec.vocabSize || entry.cols !== spec.hiddenSize || entry.biasBits !== 0) {
-    throw inputError(
-      `${MANIFEST_FILE} of ${checkpoint.name} gives the ${what} the shape [${entry.rows}, ${entry.cols}]${entry.biasBits ? " and a bias" : ""}, but config.json asks for [${spec.vocabSize}, ${spec.hiddenSize}] (vocab_size, hidden_size).`,
-    );
-  }
-}
-
-function expectNorm(checkpoint: Checkpoint, spec: ModelSpec, name: string): number {
-  const plan: TensorPlan = {
-    name: `${name}.weight`,
-    dtypes: ["F32", "F16", "BF16"],
-    shape: [spec.hiddenSize],
-    part: "norms",
-  };
-  const bytes = expectPlanned(checkpoint, plan);
-  return spec.norm.kind === "layer"
-    ? bytes + expectPlanned(checkpoint, { ...plan, name: `${name}.bias` })
-    : bytes;
-}
-
-/** Checks one tensor; its bytes. */
-function expectPlanned(checkpoint: Checkpoint, plan: TensorPlan): number {
-  const info = expectTensor(checkpoint, plan.name, plan.shape, MANIFEST_FILE);
-  if (!plan.dtypes.includes(info.dtype)) {
-    throw inputError(
-      `Tensor ${plan.name} of ${checkpoint.name} has dtype ${info.dtype}, but ${MANIFEST_FILE} asks for ${plan.dtypes.join(" or ")}.`,
-    );
-  }
-  return info.bytes;
-}
-
-/** Reads a linear of the subbit layout; `checkManifest` has passed. */
+/** Reads a linear, in the form that `storedForm` gives. */
 export async function readPackedLinear(
   checkpoint: Checkpoint,
   name: string,
   entry: LinearEntry,
-): Promise<FactoredLinear | DenseLinear> {
+): Promise<Linear> {
   const bias = entry.biasBits === 0 ? {} : { bias: await checkpoint.readF32(`${name}.bias`) };
-  if (entry.kind === "dense")
-    return { ...(await readPackedMatrix(checkpoint, `${name}.weight`, entry)), ...bias };
+  switch (entry.kind) {
+    case "dense":
+      return { ...(await readMatrix(checkpoint, `${name}.weight`, entry)), ...bias };
+    case "onebit":
+      return { ...(await readOneBit(checkpoint, name, entry)), ...bias };
+    case "factored":
+      return { ...(await readFactored(checkpoint, name, entry)), ...bias };
+  }
+}
+
+/** Reads an embedding or a head whose weight tensor is (or would be) called `weight`. */
+export async function readPackedTable(
+  checkpoint: Checkpoint,
+  weight: string,
+  entry: TableEntry,
+): Promise<Table> {
+  return entry.kind === "dense"
+    ? readMatrix(checkpoint, weight, entry)
+    : readFactored(checkpoint, tableName(weight), entry);
+}
+
+async function readFactored(
+  checkpoint: Checkpoint,
+  name: string,
+  entry: FactoredEntry,
+): Promise<FactoredLinear> {
+  const { rows, cols, scaleBits } = entry;
   const paths: FactoredPath[] = [];
-  for (let p = 0; p < entry.paths; p++) paths.push(await readPath(checkpoint, name, p, entry));
-  return { kind: "factored", rows: entry.rows, cols: entry.cols, paths, ...bias };
+  for (const [p, rank] of ranksOf(entry).entries())
+    paths.push(await readPath(checkpoint, name, p, rank, entry));
+  return { kind: "factored", rows, cols, paths, ...widthOf(scaleBits) };
 }
 
 async function readPath(
   checkpoint: Checkpoint,
   linear: string,
   index: number,
+  rank: number,
   entry: FactoredEntry,
 ): Promise<FactoredPath> {
-  const { rows, cols, rank, envelope, midScale } = entry;
+  const { rows, cols, envelope, midScale, scaleBits } = entry;
   const names = pathNames(linear, index);
+  const scales = (name: string): Promise<Float32Array> =>
+    readScales(checkpoint, name, scaleBits, envelope > 1);
   const outSigns = await readSigns(checkpoint, names.outSigns, rank, rows);
   return {
     rank,
     envelope,
     outSigns: transposeSigns(outSigns),
     inSigns: await readSigns(checkpoint, names.inSigns, rank, cols),
-    outScales: await readScales(checkpoint, names.outScales),
-    inScales: await readScales(checkpoint, names.inScales),
-    ...(midScale && { midIn: await readScales(checkpoint, names.midIn) }),
-    ...(midScale && envelope > 1 && { midOut: await readScales(checkpoint, names.midOut) }),
+    outScales: await scales(names.outScales),
+    inScales: await scales(names.inScales),
+    ...(midScale && { midIn: await scales(names.midIn) }),
+    ...(midScale && envelope > 1 && { midOut: await scales(names.midOut) }),
   };
+}
+
+async function readOneBit(checkpoint: Checkpoint, name: string, entry: OneBitEntry): Promise<OneBitLinear> {
+  const { rows, cols, scaleBits } = entry;
+  const names = oneBitNames(name);
+  return {
+    kind: "onebit",
+    rows,
+    cols,
+    signs: await readSigns(checkpoint, names.signs, rows, cols),
+    outScales: await readScales(checkpoint, names.outScales, scaleBits, false),
+    inScales: await readScales(checkpoint, names.inScales, scaleBits, false),
+    ...widthOf(scaleBits),
+  };
+}
+
+/** The usual width is not said. */
+function widthOf(scaleBits: ScaleBits): { scaleBits?: ScaleBits } {
+  return scaleBits === 16 ? {} : { scaleBits };
 }
 
 async function readSigns(
@@ -233,7 +124,25 @@ async function readSigns(
   return matrix;
 }
 
-async function readScales(checkpoint: Checkpoint, name: string): Promise<Float32Array> {
+/** Scales of either width, [vectors, length]; `signed` says which codes 8 bits have. */
+async function readScales(
+  checkpoint: Checkpoint,
+  name: string,
+  scaleBits: ScaleBits,
+  signed: boolean,
+): Promise<Float32Array> {
+  if (scaleBits === 16) return readFinite(checkpoint, name);
+  const bases = await readFinite(checkpoint, scaleBaseName(name));
+  const negative = bases.find((base) => base < 0);
+  if (negative !== undefined) {
+    throw inputError(
+      `Tensor ${scaleBaseName(name)} of ${checkpoint.name} holds the base ${negative}, but bases are at least 0; the file is damaged.`,
+    );
+  }
+  return decodeScales({ codes: await checkpoint.readRaw(name), bases }, signed);
+}
+
+async function readFinite(checkpoint: Checkpoint, name: string): Promise<Float32Array> {
   const scales = await checkpoint.readF32(name);
   if (!scales.every(Number.isFinite)) {
     throw inputError(
@@ -243,21 +152,17 @@ async function readScales(checkpoint: Checkpoint, name: string): Promise<Float32
   return scales;
 }
 
-/** Reads a dense matrix of the subbit layout: 32 or 16-bit floats, or 8 or 4-bit codes with row scales. */
-export async function readPackedMatrix(
-  checkpoint: Checkpoint,
-  weight: string,
-  entry: DenseEntry,
-): Promise<DenseLinear> {
+/** Reads a dense matrix: 32 or 16-bit floats, or codes of 8, 4 or 2 bits with row scales. */
+async function readMatrix(checkpoint: Checkpoint, weight: string, entry: DenseEntry): Promise<DenseLinear> {
   return {
     kind: "dense",
     rows: entry.rows,
     cols: entry.cols,
-    storage: await readPackedStorage(checkpoint, weight, entry.bits),
+    storage: await readMatrixStorage(checkpoint, weight, entry.bits),
   };
 }
 
-async function readPackedStorage(
+async function readMatrixStorage(
   checkpoint: Checkpoint,
   weight: string,
   bits: DenseEntry["bits"],
@@ -266,12 +171,8 @@ async function readPackedStorage(
   if (info === undefined) throw inputError(`${checkpoint.name} has no tensor ${weight}.`);
   if (bits >= 16) return readStorage(checkpoint, info);
   const codes = await checkpoint.readRaw(weight);
-  const rowScales = await readScales(checkpoint, rowScalesName(weight));
+  const rowScales = await readFinite(checkpoint, rowScalesName(weight));
   return bits === 8
     ? { dtype: "i8", values: new Int8Array(codes.buffer, codes.byteOffset, codes.byteLength), rowScales }
-    : { dtype: "i4", values: codes, rowScales };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
+    : { dtype: bits === 4 ? "i4" : "i2", values: codes, rowScales };
 }

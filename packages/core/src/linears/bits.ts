@@ -4,7 +4,7 @@
  */
 import { SubbitError } from "../errors.js";
 import { wordsPerRow } from "./sign-matrix.js";
-import type { DenseStorage, FactoredLinear, Linear } from "./types.js";
+import type { DenseStorage, FactoredLinear, Linear, OneBitLinear, ScaleBits } from "./types.js";
 
 /** What determines the stored size of a factored linear. */
 export interface FactoredShape {
@@ -44,12 +44,36 @@ export interface BudgetShape {
   readonly scaleBits?: ScaleBits;
 }
 
+/** Bits of the 16-bit base that each vector of 8-bit scales has beside its codes. */
+const BASE_BITS = 16;
+
+/** Stored bits of `vectors` vectors of `length` scales each. */
+function bitsOfScales(vectors: number, length: number, scaleBits: ScaleBits): number {
+  return vectors * (scaleBits * length + (scaleBits === 8 ? BASE_BITS : 0));
+}
+
+/** Ranks of all paths together. */
+function totalRank({ rank, ranks, paths }: Pick<FactoredShape, "rank" | "ranks" | "paths">): number {
+  return ranks === undefined ? paths * rank : ranks.reduce((sum, each) => sum + each, 0);
+}
+
 /** Stored bits of a factored linear: signs of U as [rank, rows] and of V as [rank, cols], rows padded to 32 bits. */
 export function bitsOfRank(shape: FactoredShape): FactoredBits {
   const { rows, cols, rank, paths, envelope, midScale, scaleBits } = shape;
-  const signs = paths * rank * 32 * (wordsPerRow(rows) + wordsPerRow(cols));
-  const midScales = midScale ? (envelope === 1 ? 1 : 2) * envelope * rank : 0;
-  const scales = paths * scaleBits * (envelope * (rows + cols) + midScales);
+  const ranks = shape.ranks ?? new Array<number>(paths).fill(rank);
+  const signs = totalRank(shape) * 32 * (wordsPerRow(rows) + wordsPerRow(cols));
+  const outer = bitsOfScales(envelope, rows, scaleBits) + bitsOfScales(envelope, cols, scaleBits);
+  const midVectors = midScale ? (envelope === 1 ? 1 : 2 * envelope) : 0;
+  const middle = ranks.reduce((sum, each) => sum + bitsOfScales(midVectors, each, scaleBits), 0);
+  const scales = paths * outer + middle;
+  return { signs, scales, total: signs + scales };
+}
+
+/** Stored bits of a OneBit linear: a sign a weight, rows padded to 32 bits, and two scale vectors. */
+export function bitsOfOneBit(shape: Pick<OneBitLinear, "rows" | "cols" | "scaleBits">): FactoredBits {
+  const { rows, cols, scaleBits = 16 } = shape;
+  const signs = rows * 32 * wordsPerRow(cols);
+  const scales = bitsOfScales(1, rows, scaleBits) + bitsOfScales(1, cols, scaleBits);
   return { signs, scales, total: signs + scales };
 }
 
@@ -75,21 +99,22 @@ export function smallestBpw(shape: BudgetShape): number {
 /** Bits per weight by the method's published formula; `undefined` for a method without one. */
 export function paperBpw(
   method: string,
-  shape: Pick<FactoredShape, "rows" | "cols" | "rank" | "paths" | "envelope">,
+  shape: Pick<FactoredShape, "rows" | "cols" | "rank" | "ranks" | "paths" | "envelope">,
 ): number | undefined {
-  const { rows, cols, rank, paths, envelope } = shape;
+  const { rows, cols, paths, envelope } = shape;
+  const rank = totalRank(shape);
   const sum = rows + cols;
   const weights = rows * cols;
   switch (method) {
     case "onebit": // sign matrix and two vectors (arXiv 2402.11295)
       return 1 + (16 * sum) / weights;
     case "nanoquant": // no middle scale (arXiv 2602.06694)
-      return (paths * (rank * sum + 16 * sum)) / weights;
+      return (rank * sum + paths * 16 * sum) / weights;
     case "dbf": // arXiv 2505.11076
     case "littlebit": // the middle scale counted once (arXiv 2506.13771)
-      return (paths * (rank * sum + 16 * (sum + rank))) / weights;
+      return (rank * sum + 16 * (paths * sum + rank)) / weights;
     case "mdbf": // both middle scales counted (arXiv 2512.24545)
-      return (paths * (rank * sum + 16 * envelope * (sum + 2 * rank))) / weights;
+      return (rank * sum + 16 * envelope * (paths * sum + 2 * rank)) / weights;
     default:
       return undefined;
   }
@@ -120,17 +145,17 @@ export interface DenseBits {
   readonly total: number;
 }
 
-const DENSE_BITS = { f32: 32, f16: 16, bf16: 16, i8: 8, i4: 4 } as const satisfies Record<
+const DENSE_BITS = { f32: 32, f16: 16, bf16: 16, i8: 8, i4: 4, i2: 2 } as const satisfies Record<
   DenseStorage["dtype"],
   number
 >;
 
 /** Bits of one value of a dense storage. */
-export function bitsOfDense(dtype: DenseStorage["dtype"]): 32 | 16 | 8 | 4 {
+export function bitsOfDense(dtype: DenseStorage["dtype"]): 32 | 16 | 8 | 4 | 2 {
   return DENSE_BITS[dtype];
 }
 
-/** The shape of a factored linear whose paths agree in rank and envelope, as every stored one does. */
+/** The shape of a factored linear whose paths agree in envelope and middle scale, as those of every stored one do. */
 export function factoredShape(linear: FactoredLinear): FactoredShape {
   const first = linear.paths[0];
   if (first === undefined)
@@ -138,23 +163,39 @@ export function factoredShape(linear: FactoredLinear): FactoredShape {
   const midScale = first.midIn !== undefined || first.midOut !== undefined;
   for (const path of linear.paths) {
     const pathMid = path.midIn !== undefined || path.midOut !== undefined;
-    if (path.rank !== first.rank || path.envelope !== first.envelope || pathMid !== midScale) {
-      throw new SubbitError(
-        "internal",
-        "The paths of a factored linear differ in rank, envelope or middle scale.",
-      );
+    if (path.envelope !== first.envelope || pathMid !== midScale) {
+      throw new SubbitError("internal", "The paths of a factored linear differ in envelope or middle scale.");
     }
   }
   const { rank, envelope } = first;
-  const { rows, cols, paths } = linear;
-  return { rows, cols, rank, paths: paths.length, envelope, midScale, scaleBits: 16 };
+  const { rows, cols, paths, scaleBits = 16 } = linear;
+  const ranks = paths.map((path) => path.rank);
+  return {
+    rows,
+    cols,
+    rank,
+    ...(ranks.some((each) => each !== rank) && { ranks }),
+    paths: paths.length,
+    envelope,
+    midScale,
+    scaleBits,
+  };
 }
 
-/** Honest stored bits per weight of a linear, without its bias. */
+/** Honest stored bits per weight of a linear (or of a table), without its bias. */
 export function honestBpw(linear: Linear): number {
-  const weights = linear.rows * linear.cols;
-  if (linear.kind === "factored") return bitsOfRank(factoredShape(linear)).total / weights;
-  return bitsOfDenseMatrix(linear.storage.dtype, linear.rows, linear.cols).total / weights;
+  return bitsOfLinear(linear) / (linear.rows * linear.cols);
+}
+
+function bitsOfLinear(linear: Linear): number {
+  switch (linear.kind) {
+    case "factored":
+      return bitsOfRank(factoredShape(linear)).total;
+    case "onebit":
+      return bitsOfOneBit(linear).total;
+    case "dense":
+      return bitsOfDenseMatrix(linear.storage.dtype, linear.rows, linear.cols).total;
+  }
 }
 
 /** Stored bits of a dense [rows, cols] matrix; row scales count at `scaleBits`. */
@@ -164,8 +205,9 @@ export function bitsOfDenseMatrix(
   cols: number,
   options: { scaleBits?: 16 | 32 } = {},
 ): DenseBits {
-  const quantised = dtype === "i8" || dtype === "i4";
-  const values = dtype === "i4" ? rows * Math.ceil(cols / 2) * 8 : rows * cols * DENSE_BITS[dtype];
-  const scales = quantised ? rows * (options.scaleBits ?? 16) : 0;
+  const bits = DENSE_BITS[dtype];
+  // Rows of codes narrower than a byte are padded to whole bytes.
+  const values = rows * 8 * Math.ceil((cols * bits) / 8);
+  const scales = bits <= 8 ? rows * (options.scaleBits ?? 16) : 0;
   return { values, scales, total: values + scales };
 }

@@ -8,23 +8,42 @@ import type { FactoredLinear, FactoredPath } from "./types.js";
 
 /** The dense matrix [rows, cols] of one path or of the sum of paths; bias left out. Sums run in double precision. */
 export function reconstruct(linear: FactoredLinear): Float32Array {
-  const { rows, cols } = linear;
-  const sum = new Float64Array(rows * cols);
-  for (const path of linear.paths) addPath(sum, path, rows, cols);
-  return Float32Array.from(sum);
+  return reconstructRows(
+    linear,
+    Array.from({ length: linear.rows }, (_, row) => row),
+  );
 }
 
-function addPath(sum: Float64Array, path: FactoredPath, rows: number, cols: number): void {
-  const { rank } = path;
-  const out = envelopeTimesSigns(unpackSigns(path.outSigns), path.outScales, path.midOut, rows, rank);
-  const into = envelopeTimesSigns(unpackSigns(path.inSigns), path.midIn, path.inScales, rank, cols);
-  for (let row = 0; row < rows; row++) {
-    for (let k = 0; k < rank; k++) {
-      const factor = out[row * rank + k];
-      const from = k * cols;
-      const to = row * cols;
-      for (let col = 0; col < cols; col++) sum[to + col] += factor * into[from + col];
+/** Some rows of the dense matrix, [wanted.length, cols], to the same bits as `reconstruct` gives them. */
+export function reconstructRows(linear: FactoredLinear, wanted: readonly number[]): Float32Array {
+  const { rows, cols, paths } = linear;
+  const into = paths.map(({ inSigns, midIn, inScales, rank }) =>
+    envelopeTimesSigns(unpackSigns(inSigns), midIn, inScales, rank, cols),
+  );
+  const values = new Float32Array(wanted.length * cols);
+  const sum = new Float64Array(cols);
+  wanted.forEach((row, i) => {
+    if (!(row >= 0 && row < rows)) {
+      throw new SubbitError("internal", `Row ${row} was asked of a matrix of ${rows} rows.`);
     }
+    sum.fill(0);
+    paths.forEach((path, p) => addRow(sum, path, row, into[p], rows));
+    values.set(sum, i * cols);
+  });
+  return values;
+}
+
+/** Adds one row of one path to `sum` [cols]; `into` is its right factor, [rank, cols]. */
+function addRow(sum: Float64Array, path: FactoredPath, row: number, into: Float64Array, rows: number): void {
+  const { rank, envelope, outScales, midOut } = path;
+  for (let k = 0; k < rank; k++) {
+    let magnitude = 0;
+    for (let i = 0; i < envelope; i++) {
+      magnitude += outScales[i * rows + row] * (midOut?.[i * rank + k] ?? 1);
+    }
+    const factor = magnitude * signAt(path.outSigns, row, k);
+    const from = k * sum.length;
+    for (let col = 0; col < sum.length; col++) sum[col] += factor * into[from + col];
   }
 }
 

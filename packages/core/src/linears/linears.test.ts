@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { f16ToF32, f32ToF16 } from "../tensors/half.js";
-import { denseFromF32, denseRow, denseValues, quantiseRows } from "./dense-linear.js";
+import { denseFromF32, denseRow, denseValues } from "./dense-linear.js";
 import { balanceScales, canonicalisePath, factoredForward, reconstruct } from "./factored-linear.js";
+import { quantiseRows } from "./quantise-rows.js";
 import { roundScales, storedForm } from "./round-scales.js";
 import { packSigns } from "./sign-matrix.js";
 import type { FactoredLinear, FactoredPath } from "./types.js";

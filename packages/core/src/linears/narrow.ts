@@ -1,7 +1,9 @@
 /** The smallest storage that holds given values: without loss for vectors, at a chosen width for matrices. */
 import { asBytes } from "../tensors/bytes.js";
 import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "../tensors/half.js";
-import { denseValues, quantiseRows } from "./dense-linear.js";
+import { bitsOfDense } from "./bits.js";
+import { denseValues } from "./dense-linear.js";
+import { quantiseRows } from "./quantise-rows.js";
 import type { DenseLinear } from "./types.js";
 
 export interface NarrowVector {
@@ -25,13 +27,12 @@ function equalBits(a: Float32Array, b: Float32Array): boolean {
 
 /**
  * A dense matrix at `bits` a value: 16 keeps 16-bit floats as they are and rounds f32 to f16 (to bf16 where f16 would
- * overflow), 8 and 4 quantise rows. A matrix that is that narrow already comes back unchanged.
+ * overflow), 8, 4 and 2 quantise rows. A matrix that is that narrow already comes back unchanged.
  */
-export function reduceDense(linear: DenseLinear, bits: 16 | 8 | 4): DenseLinear {
+export function reduceDense(linear: DenseLinear, bits: 16 | 8 | 4 | 2): DenseLinear {
   const { dtype } = linear.storage;
-  if (bits === 8) return dtype === "i8" || dtype === "i4" ? linear : quantiseRows(linear, 8);
-  if (bits === 4) return dtype === "i4" ? linear : quantiseRows(linear, 4);
-  if (dtype !== "f32") return linear;
+  if (bitsOfDense(dtype) <= bits) return linear;
+  if (bits !== 16) return quantiseRows(linear, bits);
   const values = denseValues(linear);
   const half = f32ToF16(values);
   const overflows = half.some((pattern) => (pattern & 0x7fff) === 0x7c00);

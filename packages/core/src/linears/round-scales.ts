@@ -1,15 +1,21 @@
 /**
- * Scales as the file holds them: rounded to 16 bits. Whoever measures a linear before it is written rounds it by these
- * functions first, so that what was measured is what ships.
+ * Scales as the file holds them: rounded to 16 bits, or to codes of 8. Whoever measures a linear before it is written
+ * rounds it by these functions first, so that what was measured is what ships.
  */
 import { SubbitError } from "../errors.js";
 import { f16ToF32, f32ToF16 } from "../tensors/half.js";
 import { balanceScales, canonicalisePath } from "./factored-linear.js";
-import type { FactoredLinear, FactoredPath } from "./types.js";
+import { balanceOneBit, canonicaliseOneBit } from "./onebit-linear.js";
+import { roundToCodes } from "./scale-codes.js";
+import type { FactoredLinear, FactoredPath, OneBitLinear, ScaleBits } from "./types.js";
 
-/** Each scale rounded to the nearest 16-bit value, nothing else changed. Throws `input` for one beyond 65504 or not a number. */
-export function roundScales(path: FactoredPath): FactoredPath {
-  const { midIn, midOut } = path;
+/**
+ * Each scale rounded to the nearest value of `scaleBits`, nothing else changed. Throws `input` for one beyond 65504 or not
+ * a number, `internal` for 8 bits of a path of l = 1 with negative scales (`canonicalisePath` has none).
+ */
+export function roundScales(path: FactoredPath, scaleBits: ScaleBits = 16): FactoredPath {
+  const { midIn, midOut, envelope } = path;
+  const round = (scales: Float32Array): Float32Array => roundVectors(scales, envelope, scaleBits);
   return {
     ...path,
     outScales: round(path.outScales),
@@ -19,7 +25,8 @@ export function roundScales(path: FactoredPath): FactoredPath {
   };
 }
 
-function round(scales: Float32Array): Float32Array {
+function roundVectors(scales: Float32Array, envelope: number, scaleBits: ScaleBits): Float32Array {
+  if (scaleBits === 8) return roundToCodes(scales, envelope, envelope > 1);
   const rounded = f16ToF32(f32ToF16(scales));
   const lost = rounded.findIndex((scale) => !Number.isFinite(scale));
   if (lost >= 0) {
@@ -32,24 +39,47 @@ function round(scales: Float32Array): Float32Array {
 }
 
 /**
- * The linear as it will be stored: paths canonical, and, where a scale does not fit 16 bits exactly yet, balanced and
+ * The linear as it will be stored: canonical, and, where a scale does not fit its width exactly yet, balanced and
  * rounded. A linear in this form comes back unchanged, so what was measured in it is what is written.
+ * Throws `input` for scales that are not finite or beyond what 16 bits hold.
  */
-export function storedForm(linear: FactoredLinear): FactoredLinear {
+export function storedForm(linear: FactoredLinear): FactoredLinear;
+export function storedForm(linear: OneBitLinear): OneBitLinear;
+export function storedForm(linear: FactoredLinear | OneBitLinear): FactoredLinear | OneBitLinear;
+export function storedForm(linear: FactoredLinear | OneBitLinear): FactoredLinear | OneBitLinear {
+  const { scaleBits = 16 } = linear;
+  if (linear.kind === "onebit") return storedOneBit(linear, scaleBits);
+  return { ...linear, paths: linear.paths.map((path) => storedPath(path, scaleBits)) };
+}
+
+function storedPath(path: FactoredPath, scaleBits: ScaleBits): FactoredPath {
+  const canonical = canonicalisePath(path);
+  const vectors = [canonical.outScales, canonical.inScales, canonical.midIn, canonical.midOut];
+  const rounded = vectors.every(
+    (vector) => vector === undefined || isRounded(vector, path.envelope, scaleBits),
+  );
+  return rounded ? canonical : roundScales(balanceScales(canonical), scaleBits);
+}
+
+function storedOneBit(linear: OneBitLinear, scaleBits: ScaleBits): OneBitLinear {
+  const canonical = canonicaliseOneBit(linear);
+  if ([canonical.outScales, canonical.inScales].every((vector) => isRounded(vector, 1, scaleBits)))
+    return canonical;
+  const balanced = balanceOneBit(canonical);
   return {
-    ...linear,
-    paths: linear.paths.map((path) => {
-      const canonical = canonicalisePath(path);
-      return isRounded(canonical) ? canonical : roundScales(balanceScales(canonical));
-    }),
+    ...balanced,
+    outScales: roundVectors(balanced.outScales, 1, scaleBits),
+    inScales: roundVectors(balanced.inScales, 1, scaleBits),
   };
 }
 
-function isRounded(path: FactoredPath): boolean {
-  const vectors = [path.outScales, path.inScales, path.midIn, path.midOut];
-  return vectors.every((vector) => {
-    if (vector === undefined) return true;
-    const rounded = f16ToF32(f32ToF16(vector));
-    return vector.every((scale, i) => scale === rounded[i] && Number.isFinite(scale));
-  });
+/** Whether the file would give back every scale as it is. */
+function isRounded(scales: Float32Array, envelope: number, scaleBits: ScaleBits): boolean {
+  // A vector that cannot be rounded as it stands may be once it is balanced.
+  if (!scales.every((scale) => Math.abs(scale) <= LARGEST_SCALE)) return false;
+  const rounded = roundVectors(scales, envelope, scaleBits);
+  return scales.every((scale, i) => Object.is(scale, rounded[i]));
 }
+
+/** The largest value of 16 bits. */
+const LARGEST_SCALE = 65504;

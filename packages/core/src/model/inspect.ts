@@ -1,8 +1,13 @@
 /** What a model is and what every part of it costs, from its headers alone: no weight is read. */
-import { bitsOfRank, paperBpw } from "../linears/bits.js";
-import { emptyBytes } from "../layouts/subbit-read.js";
-import type { LinearEntry, StoredBytes } from "../layouts/manifest.js";
-import { linearTensors, matrixTensors } from "../layouts/subbit-tensors.js";
+import { bitsOfOneBit, bitsOfRank, paperBpw } from "../linears/bits.js";
+import {
+  emptyBytes,
+  type FactoredEntry,
+  type LinearEntry,
+  type OneBitEntry,
+  type StoredBytes,
+} from "../layouts/manifest.js";
+import { linearTensors, matrixTensors, tableTensors } from "../layouts/subbit-tensors.js";
 import type { Model } from "./model.js";
 import { LINEAR_ROLES, type LinearSite, type NormSite } from "./spec.js";
 
@@ -10,12 +15,14 @@ export interface LinearReport {
   readonly name: string;
   readonly rows: number;
   readonly cols: number;
-  /** dbf, nanoquant, littlebit, mdbf ...; `dense` for a linear that was left alone. */
+  /** dbf, nanoquant, littlebit, mdbf, onebit ...; `dense` for a linear that was left alone. */
   readonly method: string;
-  /** Dtype of a dense linear's values: F32, BF16, I8, Q4_1 ...; null for a factored one. */
+  /** Dtype of a dense linear's values: F32, BF16, I8, Q4_1 ...; null for a factored or OneBit one. */
   readonly dtype: string | null;
-  /** null for a dense linear, as the next two. */
+  /** Of the first path; null for a dense or OneBit linear, as `paths` and `envelope`. */
   readonly rank: number | null;
+  /** One a path, where they differ. */
+  readonly ranks?: readonly number[];
   readonly paths: number | null;
   readonly envelope: number | null;
   /** Stored bits: signs with padding and scales, or dense values; the bias is counted in `bytes.biases` only. */
@@ -115,11 +122,30 @@ function reportLinear(model: Model, site: LinearSite, bytes: StoredBytes): Linea
     const bits = plans.reduce((sum, plan) => sum + 8 * tensorBytes(model, plan.name), 0);
     return denseReport(model, name, rows, cols, bits);
   }
-  const { method, rank, paths, envelope } = entry;
+  return packedReport(name, entry);
+}
+
+function packedReport(name: string, entry: FactoredEntry | OneBitEntry): LinearReport {
+  const { rows, cols } = entry;
+  if (entry.kind === "onebit") {
+    const bits = bitsOfOneBit(entry).total;
+    const bpw = bits / (rows * cols);
+    const shape = { rank: null, paths: null, envelope: null };
+    // Its formula has no rank.
+    const published = paperBpw("onebit", { ...entry, rank: 0, paths: 0, envelope: 0 }) ?? bpw;
+    return { name, rows, cols, method: "onebit", dtype: null, ...shape, bits, bpw, paperBpw: published };
+  }
+  const { method, rank, ranks, paths, envelope } = entry;
   const bits = bitsOfRank(entry).total;
   const bpw = bits / (rows * cols);
+  const shape = {
+    rank,
+    ...(ranks?.some((each) => each !== rank) && { ranks }),
+    paths,
+    envelope,
+  };
   const published = paperBpw(method, entry) ?? bpw;
-  return { name, rows, cols, method, dtype: null, rank, paths, envelope, bits, bpw, paperBpw: published };
+  return { name, rows, cols, method, dtype: null, ...shape, bits, bpw, paperBpw: published };
 }
 
 function denseReport(model: Model, name: string, rows: number, cols: number, bits: number): LinearReport {
@@ -142,7 +168,7 @@ function addTable(model: Model, part: "embeddings" | "head", bytes: StoredBytes)
   const { names } = model.spec;
   const weight = part === "head" ? names.head : names.embedding;
   const entry = part === "head" ? model.manifest?.head : model.manifest?.embedding;
-  const tensors = entry === undefined ? [weight] : matrixTensors(weight, entry, part).map(({ name }) => name);
+  const tensors = entry === undefined ? [weight] : tableTensors(weight, entry, part).map(({ name }) => name);
   for (const name of tensors) bytes[part] += tensorBytes(model, name);
 }
 

@@ -4,10 +4,12 @@
  */
 import { inputError } from "../errors.js";
 import type { Checkpoint } from "../checkpoints/types.js";
-import { checkManifest, readManifest, readPackedLinear, readPackedMatrix } from "../layouts/subbit-read.js";
-import type { SubbitManifest } from "../layouts/manifest.js";
+import { checkManifest } from "../layouts/check-manifest.js";
+import type { SubbitManifest, TableEntry } from "../layouts/manifest.js";
+import { readManifest } from "../layouts/read-manifest.js";
+import { readPackedLinear, readPackedTable } from "../layouts/subbit-read.js";
 import { expectFloatTensor, expectTensor, readStorage } from "../linears/read-dense.js";
-import type { DenseLinear, Linear } from "../linears/types.js";
+import type { Linear, Table } from "../linears/types.js";
 import { showValue } from "./config-fields.js";
 import { modelSpec } from "./families/registry.js";
 import type { Model } from "./model.js";
@@ -40,7 +42,7 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   refuseExtraLayers(checkpoint, spec);
   if (manifest === undefined) checkDense(checkpoint, spec);
   else checkManifest(checkpoint, spec, manifest);
-  const embedding = (): Promise<DenseLinear> =>
+  const embedding = (): Promise<Table> =>
     readTable(checkpoint, spec, spec.names.embedding, manifest?.embedding);
   const model: Model = {
     spec,
@@ -177,9 +179,9 @@ async function readTable(
   checkpoint: Checkpoint,
   spec: ModelSpec,
   weight: string,
-  entry: SubbitManifest["embedding"] | undefined,
-): Promise<DenseLinear> {
-  if (entry !== undefined) return readPackedMatrix(checkpoint, weight, entry);
+  entry: TableEntry | undefined,
+): Promise<Table> {
+  if (entry !== undefined) return readPackedTable(checkpoint, weight, entry);
   const { vocabSize: rows, hiddenSize: cols } = spec;
   const info = expectTensor(checkpoint, weight, [rows, cols], "the config");
   return { kind: "dense", rows, cols, storage: await readStorage(checkpoint, info) };

@@ -3,9 +3,9 @@
  * Every backend is compared with this one. It computes whole prompts without a cache and is meant for small models.
  */
 import { SubbitError, inputError } from "../errors.js";
-import { denseRow, denseValues } from "../linears/dense-linear.js";
-import { reconstruct } from "../linears/factored-linear.js";
-import type { DenseLinear, Linear } from "../linears/types.js";
+import { normaliseOutputs, oneBitMatrix } from "../linears/onebit-linear.js";
+import { tableRows, tableValues } from "../linears/table.js";
+import type { Linear, Table } from "../linears/types.js";
 import { blockForward, finalNorm } from "./forward.js";
 import type { Model } from "./model.js";
 import type { Ops } from "./ops.js";
@@ -21,11 +21,13 @@ export interface ReferenceOutput {
   readonly logits: Float32Array;
 }
 
-/** A linear as the reference uses it: factored ones are multiplied out. */
+/** A linear as the reference uses it: signs and scales are multiplied out. */
 interface PlainLinear {
   readonly rows: number;
   readonly cols: number;
   readonly values: Float32Array;
+  /** Whether a OneBit linear's LayerNorm stands between the product and the bias. */
+  readonly normalised: boolean;
   readonly bias?: Float32Array;
 }
 
@@ -145,14 +147,17 @@ class ReferenceOps implements Ops<Float32Array> {
 
 /** y [tokens, rows] = x [tokens, cols] W^T + bias */
 function multiply(x: Float32Array, linear: PlainLinear, tokens: number): Float32Array {
-  const { rows, cols, values, bias } = linear;
+  const { rows, cols, values, bias, normalised } = linear;
   const y = new Float32Array(tokens * rows);
+  const sums = new Float64Array(rows);
   for (let token = 0; token < tokens; token++) {
     for (let row = 0; row < rows; row++) {
-      let sum = bias?.[row] ?? 0;
+      let sum = 0;
       for (let col = 0; col < cols; col++) sum += x[token * cols + col] * values[row * cols + col];
-      y[token * rows + row] = sum;
+      sums[row] = sum;
     }
+    if (normalised) normaliseOutputs(sums);
+    for (let row = 0; row < rows; row++) y[token * rows + row] = sums[row] + (bias?.[row] ?? 0);
   }
   return y;
 }
@@ -198,21 +203,24 @@ function errorFunction(x: number): number {
 }
 
 function plain(linear: Linear): PlainLinear {
-  const values = linear.kind === "dense" ? denseValues(linear) : reconstruct(linear);
-  return { rows: linear.rows, cols: linear.cols, values, ...(linear.bias && { bias: linear.bias }) };
+  const { rows, cols, bias } = linear;
+  const normalised = linear.kind === "onebit";
+  const values = normalised ? oneBitMatrix(linear) : tableValues(linear);
+  return { rows, cols, values, normalised, ...(bias && { bias }) };
 }
 
-/** Rows of the embedding table, [ids.length, hiddenSize]. Throws `input` for an id outside the vocabulary. */
-export function embedTokens(embedding: DenseLinear, ids: readonly number[]): Float32Array {
-  const { rows, cols } = embedding;
-  const hidden = new Float32Array(ids.length * cols);
+/**
+ * Rows of the embedding table, [ids.length, hiddenSize]; of a factored one only these are multiplied out. Throws `input`
+ * for an id outside the vocabulary.
+ */
+export function embedTokens(embedding: Table, ids: readonly number[]): Float32Array {
+  const { rows } = embedding;
   ids.forEach((id, token) => {
     if (!Number.isInteger(id) || id < 0 || id >= rows) {
       throw inputError(`Token id ${id} at position ${token} is outside the vocabulary of ${rows}.`);
     }
-    denseRow(embedding, id, hidden.subarray(token * cols, (token + 1) * cols));
   });
-  return hidden;
+  return tableRows(embedding, ids);
 }
 
 /** Runs the whole model over `ids` from position 0. Throws `input` for an id outside the vocabulary. */

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isPlainFileName } from "../checkpoints/file-names.js";
 import { SubbitError, throwIfAborted } from "../errors.js";
-import { MANIFEST_FILE } from "../layouts/subbit-read.js";
+import { MANIFEST_FILE } from "../layouts/read-manifest.js";
 import { planSubbit, type PackedModel } from "../layouts/subbit-write.js";
 import type { SubbitManifest } from "../layouts/manifest.js";
 import type { OnProgress } from "../progress.js";
