@@ -20,7 +20,7 @@ export function annealing({ variant, iterations, rho }: AnnealingSettings): Meth
     refit: true,
     factorise: ({ programs, shape, weight, iterations: total, seed, path, signal, onIteration }) =>
       runAdmm({
-        program: (careful) => programs.admm(shape, variant, careful),
+        program: (actual, careful) => programs.admm(shape, actual, careful),
         shape,
         variant,
         weight,

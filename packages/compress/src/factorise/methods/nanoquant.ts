@@ -6,7 +6,7 @@
 import { annealing } from "./annealing.js";
 
 export const nanoquant = annealing({
-  variant: { middle: "unit", projections: 1, ridge: 0.03, smallestRho: 0 },
+  variant: { middle: "unit", projections: 1, ridge: 0.03, smallestRho: 0, integer: true },
   iterations: 400,
   rho: (t, total) => t / Math.max(1, total - 1),
 });
