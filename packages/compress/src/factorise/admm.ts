@@ -4,10 +4,10 @@ import { type AdmmProgram, type AdmmShape, type AdmmState, type AdmmVariant, CHU
 import { type IntegerWeight, integerWeight, LEVELS } from "./integer-weight.js";
 
 /** Size of the random start beside a matrix of unit root mean square: small, so that the data soon outweigh it. */
-const START_SIZE = 0.1;
+export const START_SIZE = 0.1;
 
 /** Beyond this the inverses of a chunk were too far off, and it is run again with careful ones. */
-const INVERSE_ERROR_LIMIT = 1e-2;
+export const INVERSE_ERROR_LIMIT = 1e-2;
 
 /** `S_out o (out 1^T)` and `S_in o (in 1^T)` with the middle scale between them; magnitudes may be any sign. */
 export interface RawPath {

@@ -2,6 +2,7 @@ import { normalVariates } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import { type AdmmVariant, compileAdmm } from "./admm-program.js";
 import { runAdmm, type RawPath } from "./admm.js";
+import { runBlockedAdmm } from "./blocked-admm.js";
 import { integerWeight, LEVELS, ZERO_POINT } from "./integer-weight.js";
 
 /** Both runs end in different local optima of equal depth; a fault of the codes shows in the first digit. */
@@ -79,6 +80,30 @@ describe("an integer ADMM run", () => {
       await program.dispose();
     }
     expect(errors[1]).toBeLessThan(errors[0] * (1 + SAME_DEPTH));
+  });
+
+  it("ends as deep slab by slab", async () => {
+    const [rows, cols, rank] = [71, 45, 19];
+    const weight = normalVariates(rows * cols, { seed: rank });
+    const shape = { rows, cols, rank };
+    const variant: AdmmVariant = {
+      middle: "unit",
+      projections: 1,
+      ridge: 0.003,
+      smallestRho: 0.05,
+      integer: true,
+    };
+    const rhos = Array.from({ length: 120 }, (_, t) => 0.05 + (0.95 * t) / 119);
+    const program = await compileAdmm(shape, variant, { threads: 1 });
+    const run = { shape, variant, rhos, seed: 3, stream: 0 };
+    const whole = await runAdmm({ ...run, weight, program: () => Promise.resolve(program) });
+    await program.dispose();
+    const codes = integerWeight(weight, rows, cols)!;
+    const slabs = await runBlockedAdmm({ ...run, codes, threads: 1, slab: 32 });
+    const errors = [whole, slabs].map((path) => bestError(weight, path, rows, cols, rank));
+    expect(errors[1]).toBeLessThan(errors[0] * (1 + SAME_DEPTH));
+    const again = await runBlockedAdmm({ ...run, codes, threads: 1, slab: 32 });
+    expect(again).toEqual(slabs);
   });
 
   it("keeps magnitudes on whole multiples of step times equaliser", async () => {
