@@ -1,4 +1,5 @@
 /** Manifests that do not fit together, or not with their tensors, are refused with one sentence. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ODD_SIZES, open, packedModel, type Form } from "../../test/packed-models.js";
 import { SubbitError } from "../errors.js";
@@ -68,6 +69,63 @@ describe("manifests that lie", () => {
     expect((failure as SubbitError).code).toBe("input");
     expect((failure as SubbitError).message).toMatch(message);
     expect((failure as SubbitError).message).toMatch(/^[^\n]+\.$/);
+  });
+
+  it("by any damage at all open or are refused with one input error", async () => {
+    const plan = await planSubbit(packed);
+    const odd = fc.constantFrom<unknown>(
+      0,
+      -1,
+      1.5,
+      7,
+      2 ** 24,
+      2 ** 53,
+      1e300,
+      null,
+      "",
+      "8",
+      [],
+      {},
+      [1, 2],
+      true,
+    );
+    const entryNames = [...Object.keys(plan.manifest.linears), "embedding", "head"];
+    const fields = [
+      "kind",
+      "rows",
+      "cols",
+      "rank",
+      "ranks",
+      "paths",
+      "envelope",
+      "midScale",
+      "scaleBits",
+      "bits",
+    ];
+    const damage = fc.record({
+      entry: fc.constantFrom(...entryNames),
+      field: fc.constantFrom(...fields),
+      value: fc.oneof(odd, fc.constantFrom<unknown>("onebit", "factored", "dense", 2, 4, 8, 16, false)),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(damage, { minLength: 1, maxLength: 3 }), async (damages) => {
+        const opened = open(plan, (m) => {
+          for (const { entry, field, value } of damages) {
+            const target =
+              entry === "embedding" ? m.embedding : entry === "head" ? m.head! : m.linears[entry];
+            set(target, { [field]: value });
+          }
+        });
+        const failure = await opened.then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        if (failure === undefined) return;
+        expect(failure).toBeInstanceOf(SubbitError);
+        expect((failure as SubbitError).code).toBe("input");
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it("open when a later minor version adds only fields", async () => {

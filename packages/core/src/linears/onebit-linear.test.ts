@@ -94,11 +94,15 @@ describe("OneBit linears", () => {
       const stored = storedForm(linear);
       expect(stored.scaleBits).toBe(scaleBits);
       expect(storedForm(stored)).toEqual(stored);
-      // Both vectors are rounded, 8 bits to half a code; below 2^-7.9 of the largest all have one level.
-      const relative = scaleBits === 16 ? 2 * 2 ** -11 : 2 * (2 ** (1 / 64) - 1);
+      // Both vectors are rounded: to 11 bits, or to half a code; below 2^-7.9 of the largest all have one level.
+      const once = scaleBits === 16 ? 2 ** -11 : 2 ** (1 / 64) - 1;
+      const relative = (1 + once) ** 2 - 1 + 1e-6;
       const want = oneBitMatrix(linear);
-      const size = Math.sqrt(want.reduce((sum, value) => sum + value * value, 0) / want.length);
-      expectClose(oneBitMatrix(stored), want, size * (relative * 3 * 1.1 + (scaleBits === 8 ? 0.02 : 0)));
+      const largest = want.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+      const least = scaleBits === 16 ? 2 ** -20 * largest : 2 ** -7.8 * largest;
+      oneBitMatrix(stored).forEach((value, i) => {
+        expect(Math.abs(value - want[i])).toBeLessThanOrEqual(relative * Math.abs(want[i]) + least);
+      });
     }
   });
 
