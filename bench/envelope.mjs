@@ -33,17 +33,18 @@ export async function benchEnvelope({ rows, rank, cols, envelopes, threads, roun
           if (round >= 0) times.push(ms);
         }
       }
-      const timesOf = (envelope, terms) =>
-        kernels.find((kernel) => kernel.envelope === envelope && kernel.terms === terms)?.times;
-      for (const { envelope, terms, times } of kernels) {
-        const one = timesOf(1, "shared");
+      const spreads = kernels.map(({ envelope, terms, times }) => ({ envelope, terms, all: spreadOf(times) }));
+      const find = (envelope, terms) =>
+        spreads.find((spread) => spread.envelope === envelope && spread.terms === terms)?.all;
+      const one = find(1, "shared");
+      for (const { envelope, terms, all } of spreads) {
         measured.push({
           threads: count,
           envelope,
           terms,
-          milliseconds: spreadOf(times),
-          ...(one && { ofOneTerm: ratioOf(times, one) }),
-          ofShared: ratioOf(times, timesOf(envelope, "shared")),
+          milliseconds: all,
+          ...(one && { ofOneTerm: ratioOf(all, one) }),
+          ofShared: ratioOf(all, find(envelope, "shared")),
         });
       }
     } finally {
