@@ -33,7 +33,11 @@ export async function benchEnvelope({ rows, rank, cols, envelopes, threads, roun
           if (round >= 0) times.push(ms);
         }
       }
-      const spreads = kernels.map(({ envelope, terms, times }) => ({ envelope, terms, all: spreadOf(times) }));
+      const spreads = kernels.map(({ envelope, terms, times }) => ({
+        envelope,
+        terms,
+        all: spreadOf(times),
+      }));
       const find = (envelope, terms) =>
         spreads.find((spread) => spread.envelope === envelope && spread.terms === terms)?.all;
       const one = find(1, "shared");

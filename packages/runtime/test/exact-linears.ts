@@ -2,13 +2,7 @@
  * Core's slow forward of one vector, and beside every output the size it would have if signs were random: what errors are
  * relative to, since the outputs themselves may cancel.
  */
-import {
-  factoredForward,
-  oneBitForward,
-  signAt,
-  type FactoredLinear,
-  type OneBitLinear,
-} from "@subbit/core";
+import { factoredForward, oneBitForward, signAt, type FactoredLinear, type OneBitLinear } from "@subbit/core";
 
 export interface Exact {
   readonly y: number[];

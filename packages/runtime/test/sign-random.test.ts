@@ -169,7 +169,15 @@ describe(`sign products of ${CASES} random shapes, seed ${SEED}`, () => {
   });
 
   it.each([LUT8, LUT12, LUT16] as const)("precision %i keeps its promise", async (precision) => {
-    const plain = { kind: I_PLAIN, activation: 0, scaled: false, partner: false, share: 0, terms: 1, threads: 1 };
+    const plain = {
+      kind: I_PLAIN,
+      activation: 0,
+      scaled: false,
+      partner: false,
+      share: 0,
+      terms: 1,
+      threads: 1,
+    };
     const sums = { accumulate: false, bias: false, residual: false, together: true };
     const test = { rows: 256, cols: 1024, tokens: 2, precision, seed: SEED, ...plain, ...sums };
     const finest = await product("relaxed", { ...test, precision: LUT16 });
