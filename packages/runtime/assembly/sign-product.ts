@@ -38,8 +38,8 @@ import { number, scratch, tokens, word } from "./words";
 
 /** Bytes of sixteen sums. */
 const SUM_BYTES: usize = 64;
-/** Signs that all terms take before the next ones are read. */
-const BATCH_BYTES: i32 = 131072;
+/** Signs that all terms take before the next ones are read: half the second cache of small cores. */
+const BATCH_BYTES: i32 = 262144;
 
 /** First of `tiles` row tiles that belongs to `thread`: its part of the threads' line cut by the instruction's share. */
 function firstTile(pc: usize, tiles: i32, thread: i32, threads: i32): i32 {

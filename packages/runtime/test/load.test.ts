@@ -2,15 +2,19 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { blobFiles, openCheckpoint, openModel, type Model } from "@subbit/core";
+import { blobFiles, openCheckpoint, openModel, referenceForward, type Model } from "@subbit/core";
 import { openCheckpointAt, writeSubbit } from "@subbit/core/node";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { loadModel, type LoadOptions } from "../src/index.js";
+import { relativeError } from "./kernel-harness.js";
 import { tinyConfig, tinyModel, type TinyOptions } from "./tiny-models.js";
 
 const IDS = Array.from({ length: 40 }, (_, i) => (i * 37) % 300);
 const root = mkdtempSync(join(tmpdir(), "subbit-load-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** 16-bit block sums through all products of two blocks: 1.5e-3 measured. */
+const FORWARD_ERROR = 4e-3;
 
 let folders = 0;
 
@@ -63,6 +67,8 @@ describe("a model loaded straight from its file", () => {
     const model = await openModel(await openCheckpointAt(folder));
     // A wrapped model is read by its functions.
     const want = await logits({ ...model }, { threads: 1 });
+    const { logits: exact } = await referenceForward(model, IDS);
+    expect(relativeError(want, exact)).toBeLessThan(FORWARD_ERROR);
     for (const threads of [1, 2, 4]) expect(await logits(model, { threads })).toEqual(want);
     expect(await logits(model, { device: "reference" })).toHaveLength(want.length);
     // Blobs hand out whole buffers; without shared memory views may detach.

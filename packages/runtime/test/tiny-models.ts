@@ -100,7 +100,8 @@ export function tinyModel(options: TinyOptions = {}): Model {
     );
   const factoredLinear = (form: TinyFactored, rows: number, cols: number, gain = 1): FactoredLinear => {
     const { more = 0, paths, envelope, mid } = form;
-    const size = gain / Math.sqrt(form.rank * cols * paths) / envelope;
+    // Terms of an envelope add up, in both factors.
+    const size = gain / Math.sqrt(form.rank * cols * paths) / envelope ** 2;
     const around = (count: number, scale: number): Float32Array =>
       random(count, 0.3 * scale).map((v) => v + scale);
     const linear: FactoredLinear = {

@@ -56,7 +56,12 @@ const signs = (
   cols,
   tokens,
 });
-const dense = (dtype: "f32" | "f16" | "i8" | "i4" | "i2", rows: number, cols: number, tokens = 1): Product => ({
+const dense = (
+  dtype: "f32" | "f16" | "i8" | "i4" | "i2",
+  rows: number,
+  cols: number,
+  tokens = 1,
+): Product => ({
   kind: "dense",
   dtype,
   rows,

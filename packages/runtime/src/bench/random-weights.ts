@@ -1,8 +1,5 @@
 /** Weights of no meaning in the form the kernels read. */
-import {
-  DENSE_COL_PAD,
-  DENSE_ROW_TILE,
-} from "../abi.js";
+import { DENSE_COL_PAD, DENSE_ROW_TILE } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
 import { packedSignBytes } from "../weights/pack-signs.js";
 import {

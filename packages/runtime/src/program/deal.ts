@@ -30,7 +30,8 @@ export function dealShares(level: Level): void {
 /** Signs that are added up. */
 function costOf(terms: readonly Draft[]): number {
   return terms.reduce(
-    (sum, { operands }) => sum + Number(operands[S_TERMS]) * Number(operands[S_ROWS]) * Number(operands[S_COLS]),
+    (sum, { operands }) =>
+      sum + Number(operands[S_TERMS]) * Number(operands[S_ROWS]) * Number(operands[S_COLS]),
     0,
   );
 }

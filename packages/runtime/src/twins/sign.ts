@@ -133,7 +133,8 @@ export function signTables(m: MemoryViews, pc: number): void {
   const cols = word(m, pc, T_COLS);
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
     for (let term = 0; term < Math.max(1, word(m, pc, T_TERMS)); term++) {
-      const tables = word(m, pc, W_DST) + token * word(m, pc, W_DST_STRIDE) + term * word(m, pc, T_TERM_BYTES);
+      const tables =
+        word(m, pc, W_DST) + token * word(m, pc, W_DST_STRIDE) + term * word(m, pc, T_TERM_BYTES);
       rowTables(m, pc, token, cols, scaleOf(floats(m, pc, T_SCALE), term, cols), tables);
     }
   }
@@ -194,7 +195,8 @@ function termsOf(m: MemoryViews, pc: number): number {
 export function signProduct(m: MemoryViews, pc: number): void {
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
     for (let term = 0; term < termsOf(m, pc); term++) {
-      const tables = word(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE) + term * word(m, pc, S_TERM_BYTES);
+      const tables =
+        word(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE) + term * word(m, pc, S_TERM_BYTES);
       rowProduct(m, pc, token, tables, term);
     }
   }

@@ -30,12 +30,7 @@ export function estimateWeightBytes(model: Model): number {
 }
 
 /** @param bits of a dense matrix that no manifest describes */
-function entryBytes(
-  entry: LinearEntry | undefined,
-  rows: number,
-  cols: number,
-  bits: () => number,
-): number {
+function entryBytes(entry: LinearEntry | undefined, rows: number, cols: number, bits: () => number): number {
   if (entry?.kind === "factored") {
     const { envelope } = entry;
     return ranksOf(entry).reduce((sum, rank) => {

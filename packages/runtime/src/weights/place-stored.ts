@@ -92,9 +92,7 @@ export class StoredPlacer {
     const { spec, manifest } = this.#model;
     const weight = spec.names.head;
     const entry = manifest?.head;
-    return entry?.kind === "factored"
-      ? this.#factored(tableName(weight), entry)
-      : this.#table(weight, entry);
+    return entry?.kind === "factored" ? this.#factored(tableName(weight), entry) : this.#table(weight, entry);
   }
 
   norm(site: NormSite): PlacedNorm {

@@ -50,7 +50,11 @@ export class StoredVectors {
     const info = this.#info(tensor);
     const padded = pad(length, ROW_PAD);
     if (scaleBits === 16) return this.#widen(info, { vectors, length, padded }, true);
-    const bases = this.#widen(this.#info(scaleBaseName(tensor)), { vectors: 1, length: vectors, padded: vectors }, true);
+    const bases = this.#widen(
+      this.#info(scaleBaseName(tensor)),
+      { vectors: 1, length: vectors, padded: vectors },
+      true,
+    );
     const levels = this.#levelsOf(vectors > 1);
     const at = this.#arena.allocate(vectors * padded * 4);
     for (let v = 0; v < vectors; v++) {
