@@ -41,8 +41,8 @@ export function lowerFactor(gram: ArrayLike<number>, n: number, shift: number): 
     for (let j = 0; j <= i; j++) {
       const other = lower.subarray(j * n, j * n + j + 1);
       let sum = gram[i * n + j] + (i === j ? shift : 0);
-      for (let k = 0; k < j; k++) sum -= row[k]! * other[k]!;
-      row[j] = i === j ? Math.sqrt(Math.max(sum, shift)) : sum / other[j]!;
+      for (let k = 0; k < j; k++) sum -= row[k] * other[k];
+      row[j] = i === j ? Math.sqrt(Math.max(sum, shift)) : sum / other[j];
     }
   }
   return lower;
