@@ -6,7 +6,8 @@ import type { PathStart, PathTask } from "./methods/method.js";
 import type { Programs } from "./programs.js";
 import { refine } from "./refine.js";
 import { refitPath, refitPaths, subtract } from "./refit.js";
-import type { SignPath } from "./sign-path.js";
+import { rootMeanSquare } from "./root-mean-square.js";
+import { type SignPath, zeroPath } from "./sign-path.js";
 import type { FactoriseOptions } from "./types.js";
 
 export interface SearchTask {
@@ -37,7 +38,8 @@ export async function findPaths(task: SearchTask): Promise<SignPath[]> {
       : await greedy(task, shapes, start);
   const refits = start.refit || gram !== undefined;
   const fitted = several && refits ? await refitPaths(weight, found, shapes, { programs, gram }) : found;
-  const steps = choice.refineSteps || (several && refits && envelope > 1 ? JOINT_STEPS : 0);
+  const joint = several && refits && envelope > 1 ? JOINT_STEPS : 0;
+  const steps = Math.max(choice.refineSteps, joint);
   if (steps === 0) return fitted;
   return refine({ weight, gram, paths: fitted, shapes, steps, programs, signal: options.signal });
 }
@@ -48,7 +50,7 @@ async function greedy(task: SearchTask, shapes: readonly AdmmShape[], start: Pat
   const found: SignPath[] = [];
   let left = task.weight;
   for (const [path, shape] of shapes.entries()) {
-    const raw = await start.find(pathTask(task, shape, path, left, start));
+    const raw = await findOn(left, pathTask(task, shape, path, start), start, task.choice);
     const fitted = start.refit || gram ? await refitPath(left, raw, shape, { programs, gram }) : raw;
     found.push(fitted);
     if (path + 1 < shapes.length) left = await subtract(left, fitted, shape, programs);
@@ -69,26 +71,40 @@ async function eachOnce(
   for (const [p, path] of found.entries()) error = await subtract(error, path, shapes[p], programs);
   for (const [p, shape] of shapes.entries()) {
     const target = await subtract(error, found[p], shape, programs, -1);
-    const raw = await choice.start.find(pathTask(task, shape, p, target, choice.start));
+    const raw = await findOn(target, pathTask(task, shape, p, choice.start), choice.start, choice);
     found[p] = await refitPath(target, raw, shape, { programs, gram });
     error = await subtract(target, found[p], shape, programs);
   }
   return found;
 }
 
+/** Root mean square beside that of the whole matrix, below which a residual is rounding. */
+const NOTHING = 1e-6;
+
+/** One path of `target`, which the start sees at unit root mean square. */
+async function findOn(
+  target: Float32Array,
+  task: Omit<PathTask, "weight">,
+  start: PathStart,
+  { midScale, envelope }: FactoredChoice,
+): Promise<SignPath> {
+  const size = rootMeanSquare(target);
+  if (size < NOTHING) return zeroPath(task.shape, midScale, envelope);
+  const found = await start.find({ ...task, weight: target.map((value) => value / size) });
+  return { ...found, inScales: found.inScales.map((scale) => scale * size) };
+}
+
 function pathTask(
   { gram, choice, programs, options }: SearchTask,
   shape: AdmmShape,
   path: number,
-  weight: Float32Array,
   start: PathStart,
-): PathTask {
+): Omit<PathTask, "weight"> {
   const { envelope, schedule, ranks } = choice;
   const iterations = start === choice.start ? choice.iterations : start.iterations[schedule];
   return {
     shape,
     envelope,
-    weight,
     gram,
     schedule,
     iterations,
