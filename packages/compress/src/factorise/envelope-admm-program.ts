@@ -34,8 +34,8 @@ export interface EnvelopeVariant {
   readonly smallestRho: number;
 }
 
-/** Conjugate-gradient steps on the inputs' systems of one projection. */
-const SOLVER_STEPS = 4;
+/** Conjugate-gradient steps on the inputs' systems of one projection; 8 end at the same error as 3, 2 a thousandth above. */
+const SOLVER_STEPS = 3;
 /** On the diagonal of the l x l Gram matrices of an envelope's unit columns: bounds their condition number. */
 const ENVELOPE_RIDGE = 1e-4;
 const ENVELOPE_TOLERANCE = 1e-5;
@@ -197,7 +197,7 @@ class Builder {
       ops.div(ops.matmul(projected, turned, { transA: true }), norms),
       ops.transpose(norms),
     );
-    return this.#solve(self, inner, ops.div(ops.matmul(this.#weight, turned), norms), shifts);
+    return this.#solve(self, inner, ops.div(ops.matmul(this.#weight, projected), norms), shifts);
   }
 
   /** New inputs while the outputs stand. */

@@ -70,7 +70,7 @@ async function errorOf({ weight, shape, gram, programs }: PathTask, path: SignPa
   const { rows, cols } = shape;
   const turned = gram ? await programs.product(error, gram, { m: rows, k: cols, n: cols }) : error;
   let sum = 0;
-  for (let at = 0; at < error.length; at++) sum += error[at]! * turned[at]!;
+  for (let at = 0; at < error.length; at++) sum += error[at] * turned[at];
   return sum;
 }
 

@@ -20,8 +20,8 @@ export interface LowRankTask {
   readonly seed: number;
 }
 
-/** Added to the diagonal of a Gram matrix whose mean is 1, where it is not definite in single precision. */
-const SHIFT = 1e-6;
+/** Smallest pivot of a Gram matrix whose mean diagonal is 1: below it, single precision holds nothing. */
+const SMALLEST_PIVOT = 1e-6;
 
 /**
  * Best in the Frobenius norm, or, with a Gram matrix G, in tr(E G E^T). For any root S S^T = G the best U is the left part
@@ -31,7 +31,7 @@ const SHIFT = 1e-6;
 export async function lowRank({ weight, shape, gram, programs, seed }: LowRankTask): Promise<LowRank> {
   const { rows, cols, rank } = shape;
   const whitened = gram
-    ? await programs.product(weight, Float32Array.from(lowerFactor(gram, cols, SHIFT)), {
+    ? await programs.product(weight, Float32Array.from(lowerFactor(gram, cols, SMALLEST_PIVOT)), {
         m: rows,
         k: cols,
         n: cols,

@@ -51,6 +51,7 @@ const admm: PathStart = {
   iterations: { tuned: SETTINGS.tuned.iterations, official: SETTINGS.official.iterations },
   overcomplete: true,
   refit: true,
+  first: closedForm,
   find: tall(async (task) => {
     const { variant, rho } = SETTINGS[task.schedule];
     const rhos = Array.from({ length: task.iterations }, (_, t) => rho(t, task.iterations));
