@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openModel } from "@subbit/core";
+import { openModel, referenceForward } from "@subbit/core";
 import { openCheckpointAt } from "@subbit/core/node";
 import { modelForward } from "@subbit/engine";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -17,6 +17,9 @@ const RECIPE = {
   full: { epochs: 3, batch: 2 },
   scales: { epochs: 2, batch: 2 },
 } satisfies CompressOptions["recipe"];
+
+/** f32 products of the engine against the double precision of core's, over two blocks, as a share of the largest logit. */
+const REFERENCE_TOLERANCE = 1e-4;
 
 describe("compress", () => {
   let folder: string;
@@ -61,41 +64,113 @@ describe("compress", () => {
     },
   );
 
-  it("gives equal bytes twice, and after any number of interruptions and damaged files", async () => {
-    const options = {
-      ...base,
-      tune: "full",
-      recipe: { ...RECIPE, blocks: { ...RECIPE.blocks, beforeFull: true } },
-    } as const;
-    await compress(options);
-    const whole = await folderHash(base.out);
-    await rm(base.out, { recursive: true });
-    await compress(options);
-    expect(await folderHash(base.out)).toBe(whole);
-    await rm(base.out, { recursive: true });
+  it.each<[string, Partial<CompressOptions>, number]>([
+    ["rows of an embedding", { recipe: RECIPE }, 2],
+    [
+      "envelopes in the full metric, a factored embedding",
+      {
+        method: "mdbf",
+        envelope: 2,
+        bpw: 5,
+        embedMethod: "factored",
+        embedBpw: 3,
+        recipe: { ...RECIPE, factorise: { ...RECIPE.factorise, gram: "full" } },
+      },
+      40,
+    ],
+  ])(
+    "gives equal bytes twice, and after any number of interruptions and damaged files: %s",
+    async (_, change, calm) => {
+      const options = {
+        ...base,
+        ...change,
+        tune: "full",
+        recipe: { ...change.recipe, blocks: { ...RECIPE.blocks, beforeFull: true } },
+      } as const;
+      await compress(options);
+      const whole = await folderHash(base.out);
+      await rm(base.out, { recursive: true });
+      await compress(options);
+      expect(await folderHash(base.out)).toBe(whole);
+      await rm(base.out, { recursive: true });
 
-    const random = new Random(7);
-    const work = join(folder, "work");
-    let interruptions = 0;
-    for (;;) {
-      const controller = new AbortController();
-      let events = 2 + random.nextInt(90);
-      try {
-        const onProgress = () => {
-          if (--events === 0) controller.abort();
-        };
-        await compress({ ...options, work, signal: controller.signal, onProgress });
-        break;
-      } catch (error) {
-        expect(error).toMatchObject({ code: "interrupted" });
-        interruptions++;
-        await damageOne(work, random);
+      const random = new Random(7);
+      const work = join(folder, "work");
+      let interruptions = 0;
+      for (;;) {
+        const controller = new AbortController();
+        let events = calm + random.nextInt(90);
+        try {
+          const onProgress = () => {
+            if (--events === 0) controller.abort();
+          };
+          await compress({ ...options, work, signal: controller.signal, onProgress });
+          break;
+        } catch (error) {
+          expect(error).toMatchObject({ code: "interrupted" });
+          interruptions++;
+          await damageOne(work, random);
+        }
       }
+      expect(interruptions).toBeGreaterThan(2);
+      expect(await folderHash(base.out)).toBe(whole);
+      expect(await readdir(work)).toContain("run.json");
+    },
+    300_000,
+  );
+
+  const methods: Record<string, Partial<CompressOptions>> = {
+    "DBF in its own block order": { method: "dbf", schedule: "official" },
+    "NanoQuant with scales of 8 bits": { method: "nanoquant", scaleBits: 8 },
+    "LittleBit from Dual-SVID": { method: "littlebit", init: "dual-svid" },
+    "LittleBit from Joint-ITQ": { method: "littlebit", init: "itq" },
+    "MDBF in the full metric of the inputs": {
+      method: "mdbf",
+      envelope: 2,
+      recipe: { factorise: { gram: "full" } },
+    },
+    "MDBF with scales of 8 bits": { method: "mdbf", envelope: 2, scaleBits: 8 },
+    OneBit: { method: "onebit" },
+    "a factored embedding": { method: "dbf", embedMethod: "factored", embedBpw: 3 },
+    "an embedding of 2 bits": { method: "dbf", embedBits: 2 },
+  };
+
+  it.each(Object.entries(methods))("compresses, tunes, distils and packs %s", async (_, change) => {
+    // Room for the 16-bit scales of envelopes and second paths in matrices as small as these.
+    const options: CompressOptions = { ...base, bpw: 5, ...change };
+    if (change.method === "onebit") delete options.bpw;
+    const recipe = {
+      ...RECIPE,
+      factorise: { ...RECIPE.factorise, ...change.recipe?.factorise },
+      blocks: { ...RECIPE.blocks, beforeFull: true },
+    };
+    const result = await compress({ ...options, recipe, tune: "full" });
+    const size = (await readFile(join(base.out, "model.safetensors"))).length;
+    expect(result.fileBytes).toBe(size);
+    expect(result.plan.totals.fileBytes).toBe(size);
+    for (const name of ["blocks", "full"]) {
+      const { lossBefore, lossAfter } = result.stages.find(({ stage }) => stage === name)!;
+      expect(lossAfter).toBeLessThan(0.97 * lossBefore!);
     }
-    expect(interruptions).toBeGreaterThan(2);
+    const model = await openModel(await openCheckpointAt(base.out));
+    const ids = [3, 1, 4, 1, 5, 9, 2, 6];
+    const got = (await modelForward(model, ids, { threads: 1 })).logits;
+    const want = (await referenceForward(model, ids)).logits;
+    const largest = want.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    want.forEach((value, i) => expect(Math.abs(got[i] - value)).toBeLessThan(REFERENCE_TOLERANCE * largest));
+    await model.close();
+  });
+
+  it("measures the student as factorised beside the tuned one, and ships the same bytes", async () => {
+    const evaluation = { ...tinyText(200, 3), seqlen: 24 };
+    await compress({ ...base, tune: "blocks" });
+    const whole = await folderHash(base.out);
+    const result = await compress({ ...base, tune: "blocks", evaluation, reportInit: true, overwrite: true });
     expect(await folderHash(base.out)).toBe(whole);
-    expect(await readdir(work)).toContain("run.json");
-  }, 300_000);
+    const init = result.stages.find(({ stage }) => stage === "factorise")!;
+    const untuned = await compress({ ...base, tune: "none", evaluation, overwrite: true });
+    expect(init.perplexity).toBe(untuned.stages.find(({ stage }) => stage === "blocks")!.perplexity);
+  });
 
   it("reuses every step of a finished run whose work folder was kept", async () => {
     const work = join(folder, "work");

@@ -45,7 +45,8 @@ export async function prepareRun(options: CompressOptions, plan: Plan, folder: s
     vocabSize: model.spec.vocabSize,
   });
   const batch = Math.max(FORWARD_BATCH, recipe.blocks.batch, recipe.full.batch);
-  const use = estimateResources(model.spec, plan, windows, tune, batch, memoryLimit);
+  const fullGram = recipe.factorise.gram === "full";
+  const use = estimateResources(model.spec, plan, windows, tune, batch, memoryLimit, fullGram);
   await checkResources(use, memoryLimit, folder);
   return { plan, recipe, windows, tune, seed, use };
 }
