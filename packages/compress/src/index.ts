@@ -4,7 +4,7 @@ export * from "./recipe.js";
 export * from "./plan/plan.js";
 export * from "./factorise/index.js";
 export { compress } from "./compress.js";
-export { planCompression } from "./run/calibrated-plan.js";
+export { allocatesByLoss, planCompression } from "./run/calibrated-plan.js";
 export { DEFAULT_MEMORY_LIMIT, DEFAULT_SAMPLES, DEFAULT_SEQLEN } from "./run/open-run.js";
 export { parseForms } from "./plan/allocation/forms.js";
 export { DEFAULT_BPW, planModel } from "./plan/plan-model.js";

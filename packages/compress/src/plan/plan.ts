@@ -107,6 +107,9 @@ export interface AllocatedLinear {
   /** Squared relative errors measured by short factorisations. */
   readonly curves: readonly ErrorCurve[];
   readonly uniformBpw: number;
+  /** Squared relative errors that the curves predict, at the uniform rank and at the chosen one. */
+  readonly squaredErrorUniform: number;
+  readonly squaredError: number;
 }
 
 /** Squared relative error (weighted by the moments) against rank, of one form. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { calibrate, type Moments, momentsFromArtefact, momentsToArtefact } from "../calibrate/calibrate.js";
 import { Ledger, type StepKey } from "../ledger/ledger.js";
-import type { CompressOptions } from "../options.js";
+import type { CompressOptions, PlanOptions } from "../options.js";
 import { someWindows } from "../pipeline/context.js";
 import { allocate } from "../plan/allocation/allocate.js";
 import { measureCurves } from "../plan/allocation/measure-curves.js";
@@ -43,7 +43,7 @@ export async function calibrateRun(context: CalibrationContext): Promise<Calibra
 }
 
 /** Whether the options (or the default) ask for ranks by predicted loss. */
-export function allocatesByLoss(options: CompressOptions, plan: Plan): boolean {
+export function allocatesByLoss(options: PlanOptions, plan: Plan): boolean {
   return chosenAllocation(options, plan.method) === "loss";
 }
 

@@ -110,20 +110,28 @@ export function allocate({
         objective,
         predictedUniform: total(uniformErrors.map((error, i) => measured[i].sensitivity * error)),
         predicted: total(errors.map((error, i) => measured[i].sensitivity * error)),
-        linears: describeLinears(),
+        linears: describeLinears(errors),
       },
     };
   }
 
-  function describeLinears() {
-    return measured.map((linear, i) => ({ ...linear, uniformBpw: compressed[i].bpw }));
+  function describeLinears(errors: readonly number[]) {
+    return measured.map((linear, i) => ({
+      ...linear,
+      uniformBpw: compressed[i].bpw,
+      squaredErrorUniform: uniformErrors[i],
+      squaredError: errors[i],
+    }));
   }
 
   function uniformly(uniform: Plan): Plan {
     const objective = total(uniformErrors.map((error, i) => factors[i] * error));
     const predicted = total(uniformErrors.map((error, i) => measured[i].sensitivity * error));
     const figures = { objectiveUniform: objective, objective, predictedUniform: predicted, predicted };
-    return { ...uniform, allocation: { kind: "loss", damping, ...figures, linears: describeLinears() } };
+    return {
+      ...uniform,
+      allocation: { kind: "loss", damping, ...figures, linears: describeLinears(uniformErrors) },
+    };
   }
 }
 
