@@ -73,7 +73,7 @@ describe("compress", () => {
         embedBpw: 3,
         recipe: { ...RECIPE, factorise: { ...RECIPE.factorise, gram: "full" } },
       },
-      60,
+      20,
     ],
   ])(
     "gives equal bytes twice, and after any number of interruptions and damaged files: %s",
