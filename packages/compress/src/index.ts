@@ -9,4 +9,4 @@ export { DEFAULT_MEMORY_LIMIT, DEFAULT_SAMPLES, DEFAULT_SEQLEN } from "./run/ope
 export { parseForms } from "./plan/allocation/forms.js";
 export { DEFAULT_BPW, planModel } from "./plan/plan-model.js";
 export { parsePlanFile, type PlanFile, planToFile } from "./plan/plan-file.js";
-export { AUTO, METHODS } from "./plan/methods.js";
+export { AUTO } from "./plan/methods.js";

@@ -65,7 +65,7 @@ describe(`forward pass, seed ${SEED}`, () => {
   /** float32 sums against double precision ones over two blocks. */
   const DENSE_TOLERANCE = 2e-5;
 
-  it.each(["f32", "f16", "bf16", "i8", "i4"] as const)(
+  it.each(["f32", "f16", "bf16", "i8", "i4", "i2"] as const)(
     "dense %s: logits and hidden states",
     async (dtype) => {
       const options: TinyOptions = { seed: SEED, dtype, bias: dtype === "f16", tied: dtype === "i8" };
@@ -93,6 +93,8 @@ describe(`forward pass, seed ${SEED}`, () => {
     [{ rank: 40, paths: 1, envelope: 1, mid: false }],
     [{ rank: 9, paths: 3, envelope: 2, mid: true }],
     [{ rank: 33, paths: 2, envelope: 4, mid: true }],
+    [{ rank: 30, paths: 1, envelope: 8, mid: false }],
+    [{ rank: 12, more: 9, paths: 3, envelope: 1, mid: true }],
   ])(
     "factored %j: near the reference, and the same bits on 1, 2 and 3 threads and from the twin",
     async (factored) => {

@@ -41,6 +41,20 @@ const MODELS: TinyOptions[] = [
   { factored: { rank: 9, paths: 1, envelope: 1, mid: false }, dtype: "f16", hidden: 45, tied: true },
   { dtype: "i4", hidden: 43, bias: true },
   { dtype: "bf16", hidden: 48 },
+  { onebit: true, dtype: "i2", hidden: 42, bias: true },
+  { onebit: true, scaleBits: 8, dtype: "i2", hidden: 40, tied: true },
+  { factored: { rank: 24, more: 11, paths: 2, envelope: 1, mid: true }, scaleBits: 8, dtype: "i4" },
+  {
+    factored: { rank: 17, more: 20, paths: 3, envelope: 4, mid: true },
+    tables: { rank: 40, more: 3, paths: 2, envelope: 1, mid: true },
+    scaleBits: 8,
+  },
+  {
+    factored: { rank: 24, paths: 1, envelope: 1, mid: false },
+    tables: { rank: 33, paths: 1, envelope: 2, mid: true },
+    hidden: 37,
+    tied: true,
+  },
 ];
 
 describe("a model loaded straight from its file", () => {

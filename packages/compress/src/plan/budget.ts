@@ -10,7 +10,7 @@ import {
   smallestBpw,
 } from "@subbit/core";
 import type { BitsFormula, Init } from "../choices.js";
-import { largestRank, type MethodShape } from "./methods.js";
+import { isOneBit, largestRank, type MethodShape } from "./methods.js";
 import type { PlanRow } from "./plan.js";
 import { denseRow, factoredRow, oneBitRow } from "./rows.js";
 
@@ -31,7 +31,7 @@ export function planRows(
 ): PlanRow[] {
   return allSites(spec).map((site) => {
     if (isKept(spec, site, options)) return denseRow(spec, site);
-    if (shape.method === "onebit") return oneBitRow(spec, site, shape.scaleBits);
+    if (isOneBit(shape.method)) return oneBitRow(spec, site, shape.method, shape.scaleBits);
     const rank = rankFor(spec, site, shape, init, bpw, options);
     return factoredRow(spec, site, shape, Array<number>(shape.paths).fill(rank));
   });
@@ -90,7 +90,7 @@ function rankFor(
   }
   const isKv = site.role === "k" || site.role === "v";
   const wanted = isKv ? Math.max(1, Math.round(fitting * options.kvFactor)) : fitting;
-  return Math.min(wanted, largestRank(init, rows, cols));
+  return Math.min(wanted, largestRank(method, init, rows, cols));
 }
 
 /** Up to four decimals, never below the value: a suggestion must itself be accepted. */

@@ -3,7 +3,7 @@ import { type ModelSpec, type ScaleBits, SubbitError } from "@subbit/core";
 import type { Allocation, Method } from "../choices.js";
 import type { PlanOptions } from "../options.js";
 import type { BudgetOptions } from "./budget.js";
-import { DEFAULT_ALLOCATION } from "./methods.js";
+import { DEFAULT_ALLOCATION, isOneBit, withEnvelopes } from "./methods.js";
 import { DEFAULT_EMBED_BPW, type TableOptions } from "./tables.js";
 
 /** Above it a factored linear is no longer smaller than the dense f16 one. */
@@ -66,8 +66,8 @@ function obstacleToLoss(options: PlanOptions, method: Method): string | undefine
   if (plan !== undefined) {
     return "A plan file and an allocation by loss were asked for; the file says every rank already.";
   }
-  if (method === "onebit") {
-    return "Method onebit has no ranks to share out; choose another method or a uniform allocation.";
+  if (isOneBit(method)) {
+    return `Method ${method} has no ranks to share out; choose another method or a uniform allocation.`;
   }
   if (kvFactor !== 1) {
     return "An allocation by loss gives k and v what they are worth; leave the k/v factor out or allocate uniformly.";
@@ -76,8 +76,9 @@ function obstacleToLoss(options: PlanOptions, method: Method): string | undefine
   if (paths !== undefined || envelope !== undefined) {
     return "Forms to choose from and paths or an envelope were given; give one of them.";
   }
-  if (named !== "auto" && named !== "mdbf") {
-    return `Forms to choose from need method auto or mdbf, and ${named} was asked for; choose one of these.`;
+  const able = ["auto", ...withEnvelopes()];
+  if (!able.includes(named)) {
+    return `Forms to choose from need method ${able.join(" or ")}, and ${named} was asked for; choose one of these.`;
   }
   return undefined;
 }

@@ -1,8 +1,8 @@
 import type { LINEAR_ROLES } from "@subbit/core";
 import { bitsOfOneBit, bitsOfRank, modelSpec, type SubbitError } from "@subbit/core";
 import { describe, expect, it } from "vitest";
+import { methodForm } from "../factorise/choice.js";
 import type { PlanOptions } from "../options.js";
-import { METHODS } from "./methods.js";
 import { parsePlanFile, planToFile } from "./plan-file.js";
 import { planSpec } from "./plan-model.js";
 
@@ -39,7 +39,7 @@ describe("plans of every method", () => {
       for (const scaleBits of [16, 8] as const) {
         const { rows } = plan({ method, scaleBits, bpw: 3 });
         for (const row of rows) {
-          const { paths, envelope, midScale } = METHODS[method];
+          const { paths, envelope, midScale } = methodForm(method);
           expect(row).toMatchObject({ kind: "factored", method, paths, envelope, midScale, scaleBits });
           expect(8 * row.bytes).toBe(bitsOfRank({ ...row, scaleBits }).total);
           expect(row.bpw).toBeLessThanOrEqual(3);

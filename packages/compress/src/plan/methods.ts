@@ -1,6 +1,7 @@
 /** The published methods as storage forms, and how each may start. */
 import { type ScaleBits, SubbitError } from "@subbit/core";
-import type { Allocation, Init, Method } from "../choices.js";
+import { type Allocation, type Init, type Method, METHOD_NAMES } from "../choices.js";
+import { methodForm } from "../factorise/choice.js";
 import type { FactoriseMethod } from "../factorise/types.js";
 
 /** How a method stores a linear, before its rank is known. */
@@ -12,22 +13,6 @@ export interface MethodShape {
   readonly midScale: boolean;
   readonly scaleBits: ScaleBits;
 }
-
-interface MethodFacts {
-  /** The first is the default. */
-  readonly inits: readonly Init[];
-  readonly paths: number;
-  readonly envelope: number;
-  readonly midScale: boolean;
-}
-
-export const METHODS = {
-  dbf: { inits: ["admm"], paths: 1, envelope: 1, midScale: true },
-  nanoquant: { inits: ["admm"], paths: 1, envelope: 1, midScale: false },
-  littlebit: { inits: ["dual-svid", "itq", "admm"], paths: 2, envelope: 1, midScale: true },
-  mdbf: { inits: ["closed-form", "admm"], paths: 1, envelope: 2, midScale: true },
-  onebit: { inits: ["svd", "nmf", "copy"], paths: 1, envelope: 1, midScale: false },
-} as const satisfies Record<Method, MethodFacts>;
 
 /**
  * What `auto` stands for, in one place: the best measured form at every size tried (docs/compress.md) is one path from
@@ -44,9 +29,6 @@ export const DEFAULT_ALLOCATION: Allocation = "uniform";
 
 /** Scales of the methods asked for by name are as wide as in their papers, unless the caller says otherwise. */
 const PUBLISHED_SCALE_BITS: ScaleBits = 16;
-
-/** Signs from singular vectors, of which there are no more than the smaller dimension. */
-const SPECTRAL_INITS: readonly Init[] = ["dual-svid", "itq", "closed-form"];
 
 /** Envelopes that the command line offers; any whole number up to the largest is stored. */
 export const LARGEST_ENVELOPE = 64;
@@ -70,12 +52,12 @@ export interface ChosenMethod {
 export function chosenMethod(options: ShapeOptions): ChosenMethod {
   const { method: asked = "auto" } = options;
   const method: Method = asked === "auto" ? AUTO.method : asked;
-  const facts: MethodFacts = METHODS[method];
-  const { paths = facts.paths, envelope = facts.envelope } = options;
+  const form = methodForm(method, checkedInit(method, options.init));
+  const { paths = form.paths, envelope = form.envelope } = options;
   const scaleBits = options.scaleBits ?? (asked === "auto" ? AUTO.scaleBits : PUBLISHED_SCALE_BITS);
   checkForm(asked, method, paths, envelope);
   return {
-    shape: { method, paths, envelope, midScale: facts.midScale, scaleBits },
+    shape: { method, paths, envelope, midScale: form.midScale, scaleBits },
     init: checkedInit(method, options.init),
     factoriser: asked === "auto" ? AUTO.factoriser : method,
   };
@@ -92,23 +74,30 @@ export function checkForm(asked: string, method: Method, paths: number, envelope
       `Envelopes of rank ${envelope} were asked for; give a whole number from 1 to ${LARGEST_ENVELOPE}.`,
     );
   }
-  if (envelope > 1 && method !== "mdbf") {
+  const form = methodForm(method);
+  if (envelope > 1 && !form.envelopes) {
     throw new SubbitError(
       "usage",
-      `Method ${asked} stores envelopes of rank 1, and ${envelope} was asked for; choose mdbf or leave the envelope out.`,
+      `Method ${asked} stores envelopes of rank 1, and ${envelope} was asked for; ` +
+        `choose ${withEnvelopes().join(" or ")} or leave the envelope out.`,
     );
   }
-  if (paths > 1 && method === "onebit") {
+  if (paths > 1 && form.kind === "onebit") {
     throw new SubbitError(
       "usage",
-      `Method onebit has one full-rank sign matrix, and ${paths} paths were asked for; leave the paths out.`,
+      `Method ${method} has one full-rank sign matrix, and ${paths} paths were asked for; leave the paths out.`,
     );
   }
 }
 
+/** Methods whose envelopes may have any rank. */
+export function withEnvelopes(): Method[] {
+  return METHOD_NAMES.filter((name) => methodForm(name).envelopes);
+}
+
 /** The start asked for, or the method's own. Throws `usage` for one that the method does not know. */
 export function checkedInit(method: Method, init: Init | undefined): Init {
-  const known: readonly Init[] = METHODS[method].inits;
+  const known = methodForm(method).inits;
   if (init === undefined) return known[0];
   if (known.includes(init)) return init;
   throw new SubbitError(
@@ -118,6 +107,11 @@ export function checkedInit(method: Method, init: Init | undefined): Init {
 }
 
 /** The largest rank that means anything to a method and start; ADMM may go above the dimensions. */
-export function largestRank(init: Init, rows: number, cols: number): number {
-  return SPECTRAL_INITS.includes(init) ? Math.min(rows, cols) : Infinity;
+export function largestRank(method: Method, init: Init, rows: number, cols: number): number {
+  return methodForm(method, init).overcomplete ? Infinity : Math.min(rows, cols);
+}
+
+/** Whether the method stores a sign for every weight, and so has no rank. */
+export function isOneBit(method: Method): boolean {
+  return methodForm(method).kind === "onebit";
 }

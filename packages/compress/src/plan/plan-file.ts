@@ -11,14 +11,15 @@ import {
   SubbitError,
 } from "@subbit/core";
 import { z } from "zod";
-import type { Init, Method } from "../choices.js";
+import { type Init, type Method, METHOD_NAMES } from "../choices.js";
+import { methodForm } from "../factorise/choice.js";
 import { allSites } from "./budget.js";
 import {
-  checkForm,
   checkedInit,
-  largestRank,
+  checkForm,
+  isOneBit,
   LARGEST_ENVELOPE,
-  METHODS,
+  largestRank,
   type MethodShape,
 } from "./methods.js";
 import type { Plan, PlanRow } from "./plan.js";
@@ -29,7 +30,7 @@ const PLAN_FILE_VERSION = 1;
 /** Ranks beyond this many times the smaller dimension cost more than the dense linear at any sensible width. */
 const LARGEST_RANK_FACTOR = 16;
 
-const method = z.enum(Object.keys(METHODS) as [Method, ...Method[]]);
+const method = z.enum(METHOD_NAMES);
 const rank = z.number().int().min(1);
 const scaleBits = z.union([z.literal(16), z.literal(8)]);
 const dimension = z.number().int().min(1);
@@ -138,13 +139,14 @@ function rowOfEntry(spec: ModelSpec, site: LinearSite, file: PlanFile, init: Ini
   }
   if ("keep" in entry) return denseRow(spec, site);
   const own = entry.method ?? file.method;
+  const form = methodForm(own);
   const { paths, ranks } = pathsOf(name, entry, own);
-  const envelope = entry.envelope ?? METHODS[own].envelope;
+  const envelope = entry.envelope ?? form.envelope;
   inInput(() => checkForm(own, own, paths, envelope), name);
   const bits: ScaleBits = entry.scaleBits ?? 16;
-  if (own === "onebit") return oneBitRow(spec, site, bits);
-  const start = own === file.method ? init : METHODS[own].inits[0];
-  const largest = Math.min(largestRank(start, rows, cols), LARGEST_RANK_FACTOR * Math.min(rows, cols));
+  if (form.kind === "onebit") return oneBitRow(spec, site, own, bits);
+  const start = own === file.method ? init : form.inits[0];
+  const largest = Math.min(largestRank(own, start, rows, cols), LARGEST_RANK_FACTOR * Math.min(rows, cols));
   const high = ranks.find((one) => one > largest);
   if (high !== undefined) {
     throw inputError(
@@ -155,7 +157,7 @@ function rowOfEntry(spec: ModelSpec, site: LinearSite, file: PlanFile, init: Ini
     method: own,
     paths,
     envelope,
-    midScale: METHODS[own].midScale,
+    midScale: form.midScale,
     scaleBits: bits,
   };
   return factoredRow(spec, site, shape, ranks);
@@ -166,10 +168,10 @@ function pathsOf(
   { rank: one, ranks, paths }: CompressedEntry,
   own: Method,
 ): { paths: number; ranks: readonly number[] } {
-  if (own === "onebit") {
+  if (isOneBit(own)) {
     if (one === undefined && ranks === undefined) return { paths: paths ?? 1, ranks: [] };
     throw inputError(
-      `The plan gives ${name} a rank, but onebit has none; leave it out or name another method.`,
+      `The plan gives ${name} a rank, but ${own} has none; leave it out or name another method.`,
     );
   }
   if ((one === undefined) === (ranks === undefined)) {
@@ -183,7 +185,7 @@ function pathsOf(
     );
   }
   if (ranks !== undefined) return { paths: ranks.length, ranks };
-  const count = paths ?? METHODS[own].paths;
+  const count = paths ?? methodForm(own).paths;
   return { paths: count, ranks: Array<number>(count).fill(one ?? 0) };
 }
 

@@ -1,5 +1,6 @@
 /** `planModel`: from a model and a budget to a plan, before anything is read or computed. */
 import { inputError, type Model, type ModelSpec } from "@subbit/core";
+import type { Method } from "../choices.js";
 import type { PlanOptions } from "../options.js";
 import { type BudgetOptions, planRows, roundUp, smallestModelBpw } from "./budget.js";
 import {
@@ -9,7 +10,7 @@ import {
   chosenAllocation,
   LARGEST_BPW,
 } from "./check-options.js";
-import { type ChosenMethod, chosenMethod } from "./methods.js";
+import { type ChosenMethod, chosenMethod, isOneBit } from "./methods.js";
 import type { Plan, PlanRow, PlanTotals } from "./plan.js";
 import { type PlanFile, rowsOfFile } from "./plan-file.js";
 import { planTables } from "./tables.js";
@@ -42,10 +43,9 @@ export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: nu
     const rows = planRows(spec, shape, init, bpw, budget);
     return { rows, totals: totalsOf(spec, shape.method, rows, tables, teacherBytes) };
   };
-  const sized =
-    shape.method === "onebit"
-      ? oneBitPlan(options, at(LARGEST_BPW))
-      : ranked(spec, chosen, budget, options, at);
+  const sized = isOneBit(shape.method)
+    ? oneBitPlan(shape.method, options, at(LARGEST_BPW))
+    : ranked(spec, chosen, budget, options, at);
   return {
     method: shape.method,
     init,
@@ -84,16 +84,16 @@ function ranked(
 }
 
 /** OneBit has no ranks: it costs what it costs, and a budget can only be met or not. */
-function oneBitPlan({ bpw, bytes }: PlanOptions, made: Omit<Sized, "targetBpw">): Sized {
+function oneBitPlan(method: Method, { bpw, bytes }: PlanOptions, made: Omit<Sized, "targetBpw">): Sized {
   const cost = made.totals.compressedBpw;
   if (bpw !== undefined && bpw < cost) {
     throw inputError(
-      `${bpw} bits per weight were asked for, but onebit costs ${roundUp(cost)} on this model, no more and no less; ` +
+      `${bpw} bits per weight were asked for, but ${method} costs ${roundUp(cost)} on this model, no more and no less; ` +
         `leave the budget out or choose another method.`,
     );
   }
   if (bytes !== undefined && bytes < made.totals.fileBytes) {
-    throw tooFewBytes(bytes, made.totals, "onebit's file of this model");
+    throw tooFewBytes(bytes, made.totals, `${method}'s file of this model`);
   }
   return { targetBpw: bpw ?? cost, ...made };
 }

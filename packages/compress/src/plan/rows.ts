@@ -49,9 +49,8 @@ export function factoredRow(
 }
 
 /** A linear as a full-rank sign matrix with two scale vectors. */
-export function oneBitRow(spec: ModelSpec, site: LinearSite, scaleBits: ScaleBits): PlanRow {
+export function oneBitRow(spec: ModelSpec, site: LinearSite, method: Method, scaleBits: ScaleBits): PlanRow {
   const { rows, cols } = spec.linearShapes[site.role];
-  const method: Method = "onebit";
   const { total } = bitsOfOneBit({ rows, cols, scaleBits });
   return {
     ...start(spec, site),

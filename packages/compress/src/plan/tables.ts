@@ -10,8 +10,9 @@ import {
   type TensorPlan,
 } from "@subbit/core";
 import type { EmbedBits, EmbedMethod } from "../choices.js";
+import { methodForm } from "../factorise/choice.js";
 import { roundUp, storage } from "./budget.js";
-import { AUTO, METHODS, type MethodShape } from "./methods.js";
+import { AUTO, type MethodShape } from "./methods.js";
 import type { TableRow } from "./plan.js";
 import { tensorBytes } from "./rows.js";
 
@@ -45,7 +46,7 @@ function tableRow(spec: ModelSpec, part: TableRow["part"], options: TableOptions
   const [rows, cols] = [spec.vocabSize, spec.hiddenSize];
   const name = part === "head" ? spec.names.head : spec.names.embedding;
   const { method } = AUTO;
-  const { paths, envelope, midScale } = METHODS[method];
+  const { paths, envelope, midScale } = methodForm(method);
   const shape: MethodShape = { method, paths, envelope, midScale, scaleBits: options.scaleBits };
   const factored = options.method === "factored";
   const row: Omit<TableRow, "bytes" | "bpw"> = {

@@ -27,6 +27,8 @@ export type Product =
       readonly tokens: number;
       /** @default 12 */
       readonly signBits?: SignBits;
+      /** l @default 1 */
+      readonly envelope?: number;
     }
   | {
       readonly kind: "dense";
@@ -39,13 +41,15 @@ export type Product =
 /** Multiply-accumulates (for signs: additions) of one product, tables not counted. */
 export function macsOf(product: Product): number {
   const { rows, cols, tokens } = product;
-  return tokens * (product.kind === "factored" ? product.rank * (rows + cols) : rows * cols);
+  if (product.kind === "dense") return tokens * rows * cols;
+  return tokens * (product.envelope ?? 1) * product.rank * (rows + cols);
 }
 
 /** Bytes of weights that one product reads, scales aside. */
 export function weightBytesOf(product: Product): number {
-  const macs = macsOf({ ...product, tokens: 1 });
-  return product.kind === "factored" ? macs / 8 : (macs * BITS_OF_DTYPE[product.dtype]) / 8;
+  const { rows, cols } = product;
+  if (product.kind === "factored") return (product.rank * (rows + cols)) / 8;
+  return (rows * cols * BITS_OF_DTYPE[product.dtype]) / 8;
 }
 
 export function signBitsOf(product: Product): SignBits {
@@ -91,7 +95,7 @@ export class KernelBoard {
     const x: Value = { ...emitter.rows(cols), address: placeInput(arena, inputs, cols, tokens) };
     const y = emitter.rows(rows);
     if (product.kind === "factored") {
-      emitFactored(emitter, x, placeRandomFactored(arena, rows, product.rank, cols), y);
+      emitFactored(emitter, x, placeRandomFactored(arena, product), y);
     } else {
       emitDense(emitter, x, placeRandomDense(arena, product.dtype, rows, cols), y, false);
     }

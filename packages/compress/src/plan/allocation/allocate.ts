@@ -4,7 +4,7 @@
  */
 import { bitsOfRank, type ModelSpec, SubbitError } from "@subbit/core";
 import type { PlanOptions } from "../../options.js";
-import { largestRank, METHODS, type MethodShape } from "../methods.js";
+import { checkedInit, largestRank, type MethodShape } from "../methods.js";
 import type { ErrorCurve, Plan, PlanRow } from "../plan.js";
 import { factoredRow, rowBits } from "../rows.js";
 import { totalsOf } from "../totals.js";
@@ -151,8 +151,8 @@ function candidatesOf(
 
 /** The largest rank that the form's method and start can use. */
 export function largestRankOf(plan: Plan, shape: MethodShape, rows: number, cols: number): number {
-  const init = shape.method === plan.method ? plan.init : METHODS[shape.method].inits[0];
-  return largestRank(init, rows, cols);
+  const init = checkedInit(shape.method, shape.method === plan.method ? plan.init : undefined);
+  return largestRank(shape.method, init, rows, cols);
 }
 
 function candidateRanks(uniformRank: number, largest: number): number[] {

@@ -1,8 +1,9 @@
 /** Forms that an allocation chooses from, and the ranks at which their errors are measured. */
 import { rankForBits, SubbitError } from "@subbit/core";
+import { methodForm } from "../../factorise/choice.js";
 import type { AllocationForm } from "../../options.js";
 import { storage } from "../budget.js";
-import { checkForm, METHODS, type MethodShape } from "../methods.js";
+import { checkForm, type MethodShape, withEnvelopes } from "../methods.js";
 import type { Plan, PlanRow } from "../plan.js";
 import { type FormChoice, largestRankOf } from "./allocate.js";
 
@@ -25,9 +26,10 @@ export function formsOf(
   const forms = [{ shape: own, uniformRank: row.rank }];
   for (const { paths, envelope } of asked ?? []) {
     if (paths === own.paths && envelope === own.envelope) continue;
-    const method = envelope > 1 ? "mdbf" : own.method;
+    // The plan's method where it can; else the one with envelopes.
+    const method = envelope > 1 && !methodForm(own.method).envelopes ? withEnvelopes()[0] : own.method;
     checkForm(method, method, paths, envelope);
-    const shape = { ...own, method, paths, envelope, midScale: METHODS[method].midScale };
+    const shape = { ...own, method, paths, envelope, midScale: methodForm(method).midScale };
     const { rows, cols } = row;
     const rank = rankForBits({ rows, cols, ...storage(shape), bpw: row.bpw });
     const uniformRank = Math.min(rank, largestRankOf(plan, shape, rows, cols));
