@@ -2,11 +2,11 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openModel, referenceForward } from "@subbit/core";
+import { openModel } from "@subbit/core";
 import { openCheckpointAt } from "@subbit/core/node";
 import { modelForward } from "@subbit/engine";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { compress, type CompressOptions } from "../src/index.js";
+import { compress, type CompressOptions, type CompressResult } from "../src/index.js";
 import { Random } from "../src/random.js";
 import { tinyModel, tinyText } from "./tiny-model.js";
 
@@ -17,9 +17,6 @@ const RECIPE = {
   full: { epochs: 3, batch: 2 },
   scales: { epochs: 2, batch: 2 },
 } satisfies CompressOptions["recipe"];
-
-/** f32 products of the engine against the double precision of core's, over two blocks, as a share of the largest logit. */
-const REFERENCE_TOLERANCE = 1e-4;
 
 describe("compress", () => {
   let folder: string;
@@ -76,7 +73,7 @@ describe("compress", () => {
         embedBpw: 3,
         recipe: { ...RECIPE, factorise: { ...RECIPE.factorise, gram: "full" } },
       },
-      40,
+      20,
     ],
   ])(
     "gives equal bytes twice, and after any number of interruptions and damaged files: %s",
@@ -119,57 +116,14 @@ describe("compress", () => {
     300_000,
   );
 
-  const methods: Record<string, Partial<CompressOptions>> = {
-    "DBF in its own block order": { method: "dbf", schedule: "official" },
-    "NanoQuant with scales of 8 bits": { method: "nanoquant", scaleBits: 8 },
-    "LittleBit from Dual-SVID": { method: "littlebit", init: "dual-svid" },
-    "LittleBit from Joint-ITQ": { method: "littlebit", init: "itq" },
-    "MDBF in the full metric of the inputs": {
-      method: "mdbf",
-      envelope: 2,
-      recipe: { factorise: { gram: "full" } },
-    },
-    "MDBF with scales of 8 bits": { method: "mdbf", envelope: 2, scaleBits: 8 },
-    OneBit: { method: "onebit" },
-    "a factored embedding": { method: "dbf", embedMethod: "factored", embedBpw: 3 },
-    "an embedding of 2 bits": { method: "dbf", embedBits: 2 },
-  };
-
-  it.each(Object.entries(methods))("compresses, tunes, distils and packs %s", async (_, change) => {
-    // Room for the 16-bit scales of envelopes and second paths in matrices as small as these.
-    const options: CompressOptions = { ...base, bpw: 5, ...change };
-    if (change.method === "onebit") delete options.bpw;
-    const recipe = {
-      ...RECIPE,
-      factorise: { ...RECIPE.factorise, ...change.recipe?.factorise },
-      blocks: { ...RECIPE.blocks, beforeFull: true },
-    };
-    const result = await compress({ ...options, recipe, tune: "full" });
-    const size = (await readFile(join(base.out, "model.safetensors"))).length;
-    expect(result.fileBytes).toBe(size);
-    expect(result.plan.totals.fileBytes).toBe(size);
-    for (const name of ["blocks", "full"]) {
-      const { lossBefore, lossAfter } = result.stages.find(({ stage }) => stage === name)!;
-      expect(lossAfter).toBeLessThan(0.97 * lossBefore!);
-    }
-    const model = await openModel(await openCheckpointAt(base.out));
-    const ids = [3, 1, 4, 1, 5, 9, 2, 6];
-    const got = (await modelForward(model, ids, { threads: 1 })).logits;
-    const want = (await referenceForward(model, ids)).logits;
-    const largest = want.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    want.forEach((value, i) => expect(Math.abs(got[i] - value)).toBeLessThan(REFERENCE_TOLERANCE * largest));
-    await model.close();
-  });
-
-  it("measures the student as factorised beside the tuned one, and ships the same bytes", async () => {
-    const evaluation = { ...tinyText(200, 3), seqlen: 24 };
-    await compress({ ...base, tune: "blocks" });
-    const whole = await folderHash(base.out);
-    const result = await compress({ ...base, tune: "blocks", evaluation, reportInit: true, overwrite: true });
-    expect(await folderHash(base.out)).toBe(whole);
-    const init = result.stages.find(({ stage }) => stage === "factorise")!;
-    const untuned = await compress({ ...base, tune: "none", evaluation, overwrite: true });
-    expect(init.perplexity).toBe(untuned.stages.find(({ stage }) => stage === "blocks")!.perplexity);
+  it("measures the student as factorised beside the tuned one, as it is without tuning", async () => {
+    const options = { ...base, evaluation: { ...tinyText(200, 3), seqlen: 24 }, work: join(folder, "work") };
+    const untuned = await compress({ ...options, tune: "none" });
+    const tuned = await compress({ ...options, tune: "blocks", reportInit: true, overwrite: true });
+    const perplexity = (result: CompressResult, name: string) =>
+      result.stages.find(({ stage }) => stage === name)!.perplexity!;
+    expect(perplexity(tuned, "factorise")).toBe(perplexity(untuned, "blocks"));
+    expect(perplexity(tuned, "blocks")).not.toBe(perplexity(untuned, "blocks"));
   });
 
   it("reuses every step of a finished run whose work folder was kept", async () => {

@@ -62,6 +62,23 @@ describe("the factorisation pool", () => {
     expect(shared.length).toBe(rows * cols);
   });
 
+  it("stops in the middle of its work when the signal fires", async () => {
+    const stop = new AbortController();
+    const pool = new FactorisePool(1, stop.signal);
+    const job = () =>
+      pool.run({
+        weight: draw(rows * cols, new Random(1)),
+        rows,
+        cols,
+        options: { ...options, iterations: 1e6 },
+      });
+    const running = [job(), job()];
+    stop.abort();
+    for (const one of running) await expect(one).rejects.toMatchObject({ code: "interrupted" });
+    await expect(job()).rejects.toMatchObject({ code: "interrupted" });
+    await pool.close();
+  });
+
   it("finds buffers at any depth, each once, and none with several views", () => {
     const own = new Float32Array(3);
     const part = new Uint8Array(8).subarray(4);
@@ -127,6 +144,7 @@ describe("makeStudentEnds", () => {
           ledger,
           teacherEnds,
           root: "root",
+          compile,
           onProgress: ({ stage }) => stages.push(stage),
         });
       } finally {
@@ -134,7 +152,10 @@ describe("makeStudentEnds", () => {
       }
     };
     const made = await run();
+    const seen = stages.length;
+    expect(new Set(stages)).toEqual(new Set(["factorise embeddings"]));
     expect(await run()).toEqual(made);
+    expect(stages.length).toBe(seen);
     expect(teacherEnds.embedding).toEqual(kept);
     const { embedding, head, factored } = made.studentEnds;
     expect(head).toBe(embedding);

@@ -37,6 +37,7 @@ export function packedModel(teacher: Model, plan: Plan, state: ModelState, info:
     linear: (site) => storedLinear(teacher, state, site),
     method: ({ layer, role }) =>
       plan.rows.find(({ site }) => site.layer === layer && site.role === role)?.method ?? plan.method,
+    tableMethod: (table) => (table === "head" && plan.head ? plan.head : plan.embedding).method,
     norm: (site) => Promise.resolve(roundedNorm(normAt(state, site))),
     embedding: async () => factored?.embedding ?? reduceDense(dense(await teacher.embedding()), embedBits),
     head: async () =>

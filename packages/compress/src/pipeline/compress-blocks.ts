@@ -82,7 +82,7 @@ class BlockCompressor {
     this.#context = context;
     this.#moments = moments;
     this.#momentsKey = momentsKey;
-    this.#pool = new FactorisePool(context.compile.threads ?? 1);
+    this.#pool = new FactorisePool(context.compile.threads ?? 1, context.signal);
     this.#latentSteps = new LatentSteps(1, context.compile);
     this.#tuned = tuned;
   }

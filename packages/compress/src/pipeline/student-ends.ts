@@ -12,12 +12,12 @@ import {
 } from "@subbit/core";
 import { denseEnds } from "../package/packed-model.js";
 import { type Artefact, type ArtefactArray, floats } from "../ledger/artefact.js";
+import { Factoriser } from "../factorise/factoriser.js";
 import type { StepKey } from "../ledger/ledger.js";
 import type { TableRow } from "../plan/plan.js";
 import type { EndsState } from "../student/model-state.js";
 import { ranksOf } from "../student/from-plan.js";
 import { asJson, type RunContext } from "./context.js";
-import { FactorisePool } from "./factorise-pool.js";
 import { tableTask } from "./factorise-task.js";
 
 /** Raised when a step computes something else from the same inputs. */
@@ -31,7 +31,16 @@ export interface StudentEnds {
 
 type EndsContext = Pick<
   RunContext,
-  "model" | "plan" | "recipe" | "seed" | "ledger" | "teacherEnds" | "root" | "onProgress"
+  | "model"
+  | "plan"
+  | "recipe"
+  | "seed"
+  | "ledger"
+  | "teacherEnds"
+  | "root"
+  | "compile"
+  | "onProgress"
+  | "signal"
 >;
 
 /** The ends that the plan asks for; a head that is tied stays so. */
@@ -43,10 +52,11 @@ export async function makeStudentEnds(context: EndsContext): Promise<StudentEnds
       endsKey: `${plan.embedBits} bits`,
     };
   }
-  const pool = new FactorisePool(1);
+  // One large matrix after the other: threads serve the products, not several matrices.
+  const factoriser = new Factoriser({ threads: context.compile.threads ?? 1 });
   try {
-    const embedding = await factoredTable(context, pool, plan.embedding, teacherEnds.embedding);
-    const head = plan.head && (await factoredTable(context, pool, plan.head, teacherEnds.head));
+    const embedding = await factoredTable(context, factoriser, plan.embedding, teacherEnds.embedding);
+    const head = plan.head && (await factoredTable(context, factoriser, plan.head, teacherEnds.head));
     const values = tableValues(embedding.table);
     return {
       studentEnds: {
@@ -58,29 +68,30 @@ export async function makeStudentEnds(context: EndsContext): Promise<StudentEnds
       endsKey: [embedding.key, ...(head ? [head.key] : [])].join(),
     };
   } finally {
-    await pool.close();
+    await factoriser.dispose();
   }
 }
 
 async function factoredTable(
   context: EndsContext,
-  pool: FactorisePool,
+  factoriser: Factoriser,
   row: TableRow,
   values: Float32Array,
 ): Promise<{ table: FactoredLinear; key: StepKey }> {
-  const { plan, recipe, seed, ledger, root, onProgress } = context;
+  const { plan, recipe, seed, ledger, root, onProgress, signal } = context;
   const { part, rows, cols } = row;
-  onProgress({ stage: `factorise ${part}`, done: 0, total: 1, unit: "linears" });
   const options = tableTask(plan, recipe, seed, row);
   const spec = { name: `table-${part}`, version: VERSION, params: asJson(options), inputs: [root] };
   const { artefact, key } = await ledger.step(spec, async () => {
-    // The teacher's own values stay.
-    const { linear, relError } = await pool.run({ weight: values.slice(), rows, cols, options });
+    const { linear, relError } = await factoriser.factorise(values, rows, cols, {
+      ...options,
+      onProgress: (event) => onProgress({ ...event, stage: `factorise ${part}` }),
+      ...(signal && { signal }),
+    });
     if (linear.kind !== "factored")
       throw new SubbitError("internal", `A ${part} table came back unfactored.`);
     return { arrays: tableArrays(linear), json: { relError } };
   });
-  onProgress({ stage: `factorise ${part}`, done: 1, total: 1, unit: "linears" });
   return { table: tableFrom(row, artefact), key };
 }
 
