@@ -144,12 +144,8 @@ describe("factorise", () => {
     [["--method", "onebit", "--init", "admm"], 2, /svd/],
     [["--method", "dbf", "--envelope", "2"], 2, /mdbf/],
     [["--method", "mdbf", "--envelope", "3"], 2, /1, 2, 4, 8, 16/],
-    [["--scale-bits", "4"], 2, /16, 8/],
     [["--ranks", "3,4", "--paths", "3"], 2, /2 ranks/],
     [["--ranks", "3,4", "--rank", "3"], 2, /ranks/],
-    [["--ranks", "3,x"], 2, /whole number/],
-    [["--schedule", "fast"], 2, /tuned/],
-    [["--method", "magic"], 2, /magic/],
   ])("refuses %j in one sentence", async (args, exitCode, words) => {
     const run = await runCli(["factorise", file, ...args]);
     expect(run.exitCode, run.stderr).toBe(exitCode);
