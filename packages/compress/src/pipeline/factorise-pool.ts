@@ -16,6 +16,9 @@ export interface FactoriseJob {
   readonly options: Omit<FactoriseOptions, "signal" | "onProgress">;
 }
 
+/** Asks a thread to give up its job at the next chance. */
+export const STOP = "stop";
+
 export type FactoriseReply = { readonly result: FactorisedLinear } | { readonly error: unknown };
 
 interface Waiting {
@@ -29,7 +32,7 @@ export class FactorisePool {
   readonly #busy = new Map<Worker, Waiting>();
   readonly #queue: Waiting[] = [];
   readonly #size: number;
-  #closed = false;
+  #closing: Promise<void> | undefined;
 
   /**
    * @param size threads; they start when first needed
@@ -43,7 +46,7 @@ export class FactorisePool {
   /** Throws `interrupted` when the pool is closed before the job is done. */
   run(job: FactoriseJob): Promise<FactorisedLinear> {
     return new Promise((resolve, reject) => {
-      if (this.#closed) {
+      if (this.#closing) {
         reject(stopped());
         return;
       }
@@ -52,14 +55,21 @@ export class FactorisePool {
     });
   }
 
-  /** Stops the threads; jobs that are under way fail as interrupted. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  /**
+   * Stops the threads; jobs that are under way fail as interrupted at once. The promise waits for the engine's program
+   * that each thread is in: ending a thread inside native code takes the whole process down.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#stop());
+  }
+
+  async #stop(): Promise<void> {
     const lost = [...this.#queue.splice(0), ...this.#busy.values()];
-    const workers = [...this.#idle.splice(0), ...this.#busy.keys()];
+    const busy = [...this.#busy.keys()];
+    const idle = this.#idle.splice(0);
     this.#busy.clear();
     for (const { reject } of lost) reject(stopped());
-    await Promise.all(workers.map((worker) => worker.terminate()));
+    await Promise.all([...idle.map((worker) => worker.terminate()), ...busy.map(stopWorker)]);
   }
 
   #dispatch(): void {
@@ -79,6 +89,7 @@ export class FactorisePool {
     worker.unref();
     worker.on("message", (reply: FactoriseReply) => {
       const waiting = this.#busy.get(worker);
+      if (this.#closing) return;
       this.#busy.delete(worker);
       this.#idle.push(worker);
       if ("result" in reply) waiting?.resolve(reply.result);
@@ -92,6 +103,17 @@ export class FactorisePool {
     });
     return worker;
   }
+}
+
+/** Ends a thread once it has answered the job that it is in. */
+async function stopWorker(worker: Worker): Promise<void> {
+  worker.ref();
+  const answered = new Promise<void>((resolve) => {
+    for (const event of ["message", "error", "exit"]) worker.once(event, () => resolve());
+  });
+  worker.postMessage(STOP);
+  await answered;
+  await worker.terminate();
 }
 
 function stopped(): SubbitError {

@@ -33,7 +33,7 @@ export async function measureCurves(
 ): Promise<Measurements> {
   const { plan, spec, compile, onProgress, signal } = context;
   const rows = plan.rows.filter((row) => row.kind === "factored");
-  const pool = new FactorisePool(compile.threads ?? 1);
+  const pool = new FactorisePool(compile.threads ?? 1, signal);
   const measured: MeasuredLinear[] = [];
   let done = 0;
   const report = () => onProgress({ stage: "allocate", done, total: rows.length, unit: "linears" });
