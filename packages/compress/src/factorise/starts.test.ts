@@ -161,8 +161,8 @@ describe.each(factored.map((start) => [start.name, start] as const))("%s", (_nam
   it("takes a rank for every path", async () => {
     const [rows, cols] = [18, 27];
     const weight = normalVariates(rows * cols, { seed: 11 });
-    const { rank: _rank, ...options } = sized(start, 1);
-    const { linear, latents } = await factorise(weight, rows, cols, { ...options, ranks: [7, 3] });
+    const options = { ...start.options, iterations: 20, ranks: [7, 3] };
+    const { linear, latents } = await factorise(weight, rows, cols, options);
     if (linear.kind !== "factored") throw new Error("A factored linear was expected.");
     expect(linear.paths.map(({ rank }) => rank)).toEqual([7, 3]);
     expect(latents.map(({ outLatents }) => outLatents.length)).toEqual([rows * 7, rows * 3]);
