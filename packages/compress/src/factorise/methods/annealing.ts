@@ -31,6 +31,7 @@ export function annealingStart(tuned: AnnealingSettings, official: AnnealingSett
   return {
     iterations: { tuned: tuned.iterations, official: official.iterations },
     overcomplete: true,
+    metric: false,
     refit: true,
     find: tall(async ({ programs, shape, weight, schedule, iterations, seed, path, signal, onIteration }) => {
       const { variant, rho, finish } = settings[schedule];

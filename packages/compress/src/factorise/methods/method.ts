@@ -35,6 +35,8 @@ export interface PathStart {
   readonly iterations: IterationCounts;
   /** Whether a rank above min(rows, cols) means anything to it. */
   readonly overcomplete: boolean;
+  /** Whether the search itself looks at `PathTask.gram`. */
+  readonly metric: boolean;
   /** Whether scales are refitted by least squares afterwards (they always are in the metric of a Gram matrix). */
   readonly refit: boolean;
   /**
