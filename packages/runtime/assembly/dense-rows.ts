@@ -1,7 +1,7 @@
 // Four rows of a dense matrix times one x, each row in a vector accumulator of its own: the sum of a row has the same order
 // whichever rows stand beside it, so a single row asked for later gives the same bits as the whole product.
-import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_I8 } from "../src/abi";
-import { codes, codesHigh, codesLow, high, low, raw, stepBytes, wideHigh, wideLow } from "./matrix";
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_I2, DTYPE_I4, DTYPE_I8 } from "../src/abi";
+import { codesHigh, codesLow, codesOf, high, low, raw, stepBytes, wideHigh, wideLow } from "./matrix";
 import { madd, sums } from "./simd";
 
 /** Products of four rows with one x. */
@@ -43,31 +43,41 @@ function dot4I8(w: usize, w1: usize, w2: usize, w3: usize, x: usize, cols: i32):
   return dot4(DTYPE_I8, w, w1, w2, w3, x, cols);
 }
 
-/** Adds sixteen products of a row of 4-bit codes. */
+/** Adds sixteen products of a row of 4 or 2-bit codes. */
 // @ts-ignore: decorator
 @inline
-function codeProducts(at: usize, x0: v128, x1: v128, x2: v128, x3: v128, sum: v128): v128 {
-  const code = codes(at), first = codesLow(code), second = codesHigh(code);
+function codeProducts(dtype: i32, at: usize, x0: v128, x1: v128, x2: v128, x3: v128, sum: v128): v128 {
+  const code = codesOf(dtype, at), first = codesLow(dtype, code), second = codesHigh(dtype, code);
   sum = madd(wideLow(first), x0, sum);
   sum = madd(wideHigh(first), x1, sum);
   sum = madd(wideLow(second), x2, sum);
   return madd(wideHigh(second), x3, sum);
 }
 
-function dot4I4(w: usize, w1: usize, w2: usize, w3: usize, x: usize, cols: i32): v128 {
+// @ts-ignore: decorator
+@inline
+function dot4Codes(dtype: i32, w: usize, w1: usize, w2: usize, w3: usize, x: usize, cols: i32): v128 {
   let a = f32x4.splat(0), b = a, c = a, d = a;
   for (let end = x + (<usize>cols << 2); x < end; x += 64) {
     const x0 = v128.load(x), x1 = v128.load(x, 16), x2 = v128.load(x, 32), x3 = v128.load(x, 48);
-    a = codeProducts(w, x0, x1, x2, x3, a);
-    b = codeProducts(w1, x0, x1, x2, x3, b);
-    c = codeProducts(w2, x0, x1, x2, x3, c);
-    d = codeProducts(w3, x0, x1, x2, x3, d);
-    w += 8;
-    w1 += 8;
-    w2 += 8;
-    w3 += 8;
+    a = codeProducts(dtype, w, x0, x1, x2, x3, a);
+    b = codeProducts(dtype, w1, x0, x1, x2, x3, b);
+    c = codeProducts(dtype, w2, x0, x1, x2, x3, c);
+    d = codeProducts(dtype, w3, x0, x1, x2, x3, d);
+    const bytes: usize = dtype == DTYPE_I2 ? 4 : 8;
+    w += bytes;
+    w1 += bytes;
+    w2 += bytes;
+    w3 += bytes;
   }
   return sums(a, b, c, d);
+}
+
+function dot4I4(w: usize, w1: usize, w2: usize, w3: usize, x: usize, cols: i32): v128 {
+  return dot4Codes(DTYPE_I4, w, w1, w2, w3, x, cols);
+}
+function dot4I2(w: usize, w1: usize, w2: usize, w3: usize, x: usize, cols: i32): v128 {
+  return dot4Codes(DTYPE_I2, w, w1, w2, w3, x, cols);
 }
 
 /** Products of four rows of any dtype, at any four places, with one x; row scales are not applied. */
@@ -81,8 +91,10 @@ export function fourRows(dtype: i32, w: usize, w1: usize, w2: usize, w3: usize, 
       return dot4Bf16(w, w1, w2, w3, x, cols);
     case DTYPE_I8:
       return dot4I8(w, w1, w2, w3, x, cols);
-    default:
+    case DTYPE_I4:
       return dot4I4(w, w1, w2, w3, x, cols);
+    default:
+      return dot4I2(w, w1, w2, w3, x, cols);
   }
 }
 

@@ -8,6 +8,8 @@ import {
   DTYPE_BF16,
   DTYPE_F16,
   DTYPE_F32,
+  DTYPE_I2,
+  DTYPE_I4,
   DTYPE_I8,
   M_BIAS,
   M_COLS,
@@ -25,7 +27,7 @@ import {
 } from "../src/abi";
 import { fourRows } from "./dense-rows";
 import { widenHalves } from "./half";
-import { codes, codesHigh, codesLow, high, low, raw, stepBytes, wideHigh, wideLow } from "./matrix";
+import { codesHigh, codesLow, codesOf, high, low, raw, stepBytes, wideHigh, wideLow } from "./matrix";
 import { madd, sums } from "./simd";
 import { number, scratch, shareStart, tokens, word } from "./words";
 
@@ -76,14 +78,16 @@ function widenRow(dtype: i32, w: usize, out: usize, cols: i32): void {
   }
 }
 
-function widenCodes(w: usize, out: usize, cols: i32): void {
+// @ts-ignore: decorator
+@inline
+function widenCodes(dtype: i32, w: usize, out: usize, cols: i32): void {
   for (let end = out + (<usize>cols << 2); out < end; out += 64) {
-    const code = codes(w), first = codesLow(code), second = codesHigh(code);
+    const code = codesOf(dtype, w), first = codesLow(dtype, code), second = codesHigh(dtype, code);
     v128.store(out, wideLow(first));
     v128.store(out, wideHigh(first), 16);
     v128.store(out, wideLow(second), 32);
     v128.store(out, wideHigh(second), 48);
-    w += 8;
+    w += dtype == DTYPE_I2 ? 4 : 8;
   }
 }
 
@@ -102,8 +106,11 @@ export function widen(dtype: i32, w: usize, out: usize, cols: i32): void {
     case DTYPE_I8:
       widenRow(DTYPE_I8, w, out, cols);
       break;
+    case DTYPE_I4:
+      widenCodes(DTYPE_I4, w, out, cols);
+      break;
     default:
-      widenCodes(w, out, cols);
+      widenCodes(DTYPE_I2, w, out, cols);
   }
 }
 
@@ -120,7 +127,7 @@ function finish(pc: usize, value: v128, row: i32, token: i32): void {
 
 /**
  * Loads a word of each cache line, so that what is read next comes from memory while this is computed. A fifth faster for 8-bit
- * rows; 16-bit ones are as fast as memory without it (and slower with it), 4-bit ones are slower than memory.
+ * rows; 16-bit ones are as fast as memory without it (and slower with it), 4 and 2-bit ones are slower than memory.
  */
 function touch(at: usize, bytes: usize): void {
   for (const end = at + bytes; at < end; at += 64) load<i32>(at);

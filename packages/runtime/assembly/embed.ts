@@ -1,11 +1,13 @@
 // Rows of the embedding table for the ids of the tile.
 import {
   CTRL_TOKEN_IDS,
+  DTYPE_I2,
   M_COLS,
   M_DTYPE,
   M_ROW_BYTES,
   M_ROW_SCALES,
   M_WEIGHTS,
+  M_WIDTH,
   W_DST,
   W_DST_STRIDE,
 } from "../src/abi";
@@ -25,6 +27,7 @@ export function embed(pc: usize, thread: i32, threads: i32): void {
       for (let at = out, end = out + ((<usize>cols) << 2); at < end; at += 16)
         v128.store(at, f32x4.mul(v128.load(at), scale));
     }
-    memory.fill(out + ((<usize>cols) << 2), 0, (stride - <usize>cols) << 2);
+    const width = number(pc, M_DTYPE) == DTYPE_I2 ? word(pc, M_WIDTH) : <usize>cols;
+    memory.fill(out + (width << 2), 0, (stride - width) << 2);
   }
 }

@@ -15,8 +15,11 @@ import {
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_PACK_SIGNS,
+  OP_LEVELS,
   OP_SIGN_PRODUCT,
+  OP_SIGN_ROWS,
   OP_SIGN_TABLES,
+  OP_TIMES_BASE,
   OP_WIDEN,
   OP_STORE_KV,
   OP_SKETCH_ESTIMATE,
@@ -34,7 +37,8 @@ import { norm } from "./norm";
 import { signGemm } from "./sign-gemm";
 import { signMultiply, signProduct } from "./sign-product";
 import { packSigns } from "./pack-signs";
-import { copyRows, widenValues } from "./pack-values";
+import { copyRows, levels, timesBase, widenValues } from "./pack-values";
+import { signRows } from "./sign-rows";
 import { signTables } from "./sign-tables";
 import { sketchEstimate } from "./sketch-estimate";
 import { sketchRescore } from "./sketch-rescore";
@@ -94,6 +98,15 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_WIDEN:
         widenValues(pc, thread, threads);
+        break;
+      case OP_SIGN_ROWS:
+        signRows(pc, thread, threads);
+        break;
+      case OP_LEVELS:
+        levels(pc, thread, threads);
+        break;
+      case OP_TIMES_BASE:
+        timesBase(pc, thread, threads);
         break;
       case OP_COPY_ROWS:
         copyRows(pc, thread, threads);

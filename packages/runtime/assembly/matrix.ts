@@ -1,9 +1,9 @@
-// Consecutive weights of a row widened to f32: eight at a time, of 4-bit codes sixteen. `dtype` is a constant at every call, so
+// Consecutive weights of a row widened to f32: eight at a time, of 4 and 2-bit codes sixteen. `dtype` is a constant at every call, so
 // that after inlining only one branch is left.
-import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_I8 } from "../src/abi";
+import { DTYPE_BF16, DTYPE_F16, DTYPE_F32, DTYPE_I2, DTYPE_I8 } from "../src/abi";
 import { lookup } from "./simd";
 
-/** Bytes of eight weights; not for 4-bit codes. */
+/** Bytes of eight weights; not for 4 and 2-bit codes. */
 // @ts-ignore: decorator
 @inline
 export function stepBytes(dtype: i32): usize {
@@ -40,27 +40,48 @@ export function codes(at: usize): v128 {
   return v128.shuffle<i8>(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 
-/** code - 8 as bf16, which holds it exactly: two lookups, for its lower and its upper byte. Columns 0-7. */
+/**
+ * Sixteen 2-bit codes in the order of their columns, as indices: of a pair in a nibble the even column is its low bits, the odd
+ * one its high bits as they stand (0, 4, 8, 12).
+ */
 // @ts-ignore: decorator
 @inline
-export function codesLow(code: v128): v128 {
-  return v128.shuffle<i8>(lowBytes(code), highBytes(code), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+export function pairCodes(at: usize): v128 {
+  const bytes = v128.load32_zero(at), upper = i16x8.shr_u(bytes, 4);
+  const pairs = v128.shuffle<i8>(bytes, upper, 0, 0, 16, 16, 1, 1, 17, 17, 2, 2, 18, 18, 3, 3, 19, 19);
+  return v128.and(pairs, i8x16(3, 12, 3, 12, 3, 12, 3, 12, 3, 12, 3, 12, 3, 12, 3, 12));
+}
+
+/** Codes of DTYPE_I4 or DTYPE_I2 for `codesLow` and `codesHigh`. */
+// @ts-ignore: decorator
+@inline
+export function codesOf(dtype: i32, at: usize): v128 {
+  return dtype == DTYPE_I2 ? pairCodes(at) : codes(at);
+}
+
+/** code - 8 (i4) or code - 3 / 2 (i2) as bf16, which holds it exactly: two lookups, for its lower and its upper byte. Columns 0-7. */
+// @ts-ignore: decorator
+@inline
+export function codesLow(dtype: i32, code: v128): v128 {
+  return v128.shuffle<i8>(lowBytes(dtype, code), highBytes(dtype, code), 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 /** Columns 8-15. */
 // @ts-ignore: decorator
 @inline
-export function codesHigh(code: v128): v128 {
+export function codesHigh(dtype: i32, code: v128): v128 {
   // prettier-ignore
-  return v128.shuffle<i8>(lowBytes(code), highBytes(code), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  return v128.shuffle<i8>(lowBytes(dtype, code), highBytes(dtype, code), 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 // @ts-ignore: decorator
 @inline
-function lowBytes(code: v128): v128 {
+function lowBytes(dtype: i32, code: v128): v128 {
+  if (dtype == DTYPE_I2) return lookup(i8x16(-64, 0, 0, -64, 0, 0, 0, 0, 0, 0, 0, 0, -64, 0, 0, 0), code);
   return lookup(i8x16(0, -32, -64, -96, -128, 64, 0, -128, 0, -128, 0, 64, -128, -96, -64, -32), code);
 }
 // @ts-ignore: decorator
 @inline
-function highBytes(code: v128): v128 {
+function highBytes(dtype: i32, code: v128): v128 {
+  if (dtype == DTYPE_I2) return lookup(i8x16(-65, -65, 63, 63, -65, 0, 0, 0, 63, 0, 0, 0, 63, 0, 0, 0), code);
   return lookup(i8x16(-63, -64, -64, -64, -64, -64, -64, -65, 0, 63, 64, 64, 64, 64, 64, 64), code);
 }
 

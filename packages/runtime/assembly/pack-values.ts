@@ -1,4 +1,4 @@
-// Vectors and rows as the file has them into memory: floats widened to f32, exactly, and rows padded.
+// Vectors and rows as the file has them into memory: floats widened to f32, exactly, codes of scales looked up, and rows padded.
 import {
   C_DST_BYTES,
   C_FILL,
@@ -11,6 +11,7 @@ import {
   V_COUNT,
   V_DTYPE,
   V_FINITE,
+  V_LEVELS,
   W_DST,
   W_SRC,
 } from "../src/abi";
@@ -41,6 +42,24 @@ export function widenValues(pc: usize, thread: i32, threads: i32): void {
     store<i32>(dst + (<usize>i << 2), bits);
   }
   if (infinite && number(pc, V_FINITE) != 0) store<i32>(pc + (L_DAMAGED << 2), 1);
+}
+
+export function levels(pc: usize, thread: i32, threads: i32): void {
+  const src = word(pc, W_SRC), dst = word(pc, W_DST), table = word(pc, V_LEVELS);
+  const count = number(pc, V_COUNT), end = shareStart(count, thread + 1, threads);
+  for (let i = shareStart(count, thread, threads); i < end; i++) {
+    store<f32>(dst + (<usize>i << 2), load<f32>(table + (<usize>load<u8>(src + <usize>i) << 2)));
+  }
+}
+
+export function timesBase(pc: usize, thread: i32, threads: i32): void {
+  const dst = word(pc, W_DST), base = load<f32>(word(pc, W_SRC));
+  const count = number(pc, V_COUNT), end = shareStart(count, thread + 1, threads);
+  // Adding zero leaves no -0: a zero has no sign.
+  for (let i = shareStart(count, thread, threads); i < end; i++) {
+    const at = dst + (<usize>i << 2);
+    store<f32>(at, load<f32>(at) * base + 0);
+  }
 }
 
 export function copyRows(pc: usize, thread: i32, threads: i32): void {

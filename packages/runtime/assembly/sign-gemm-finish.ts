@@ -1,6 +1,7 @@
 // From the sums of the sign GEMM, tokens by lane, to rows of activations: transposed, scaled, added to what there is.
 import {
   GEMM_LANES,
+  ROW_PAD,
   SIGN_ROW_TILE,
   S_ACCUMULATE,
   S_BIAS,
@@ -75,12 +76,14 @@ function finishTile(sums: usize, scale: usize, before: usize, bias: usize, resid
 
 /**
  * Writes the row tiles [tile, tileEnd) of `count` tokens from `token` on; with the last tile also the padding of those rows.
+ * Terms after the first are added; bias and residual come with the last.
  *
  * @param sums [row tile][byte of a vector of signs][lane]: byte 2 r is row r, byte 2 r + 1 row 8 + r
  */
-export function finishRows(pc: usize, sums: usize, token: i32, count: i32, tile: i32, tileEnd: i32): void {
-  const rows = number(pc, S_ROWS), scale = word(pc, S_SCALE), bias = word(pc, S_BIAS);
-  const residual = word(pc, S_RESIDUAL), accumulate = number(pc, S_ACCUMULATE) != 0;
+export function finishRows(pc: usize, sums: usize, token: i32, count: i32, tile: i32, tileEnd: i32, term: i32, last: bool): void {
+  const rows = number(pc, S_ROWS), scaleStride = (<usize>rows + ROW_PAD - 1) & ~(ROW_PAD - 1);
+  const scale = word(pc, S_SCALE) + ((<usize>term * scaleStride) << 2), bias = last ? word(pc, S_BIAS) : 0;
+  const residual = last ? word(pc, S_RESIDUAL) : 0, accumulate = term > 0 || number(pc, S_ACCUMULATE) != 0;
   const dst = word(pc, W_DST), stride = word(pc, W_DST_STRIDE) << 2, origin = <usize>token * stride;
   const plain = !accumulate && bias == 0 && residual == 0;
   for (; tile < tileEnd; tile++) {

@@ -2,8 +2,10 @@
 // Signs are packed as for the sign product (sign-product.ts): a byte holds the codes of two groups of four inputs, so it is an
 // index into 256 sums of eight inputs. An entry is one 16-bit integer for each of 16 tokens ("four Russians" over a block).
 // Per token and block of GEMM_BLOCK inputs the sums are scaled so that no order of adding them can leave 16 bits: integer sums
-// are exact, so a result does not depend on how the work is cut. Blocks are added in f32, first to last.
+// are exact, so a result does not depend on how the work is cut. Blocks are added in f32, first to last; then terms, where the
+// signs have several, each with entries of its own.
 import {
+  CTRL_HEAD_FIRST,
   GEMM_BLOCK,
   GEMM_LANES,
   GEMM_MAX_ROWS,
@@ -11,15 +13,11 @@ import {
   S_IN_SCALE,
   SIGN_CHUNK,
   SIGN_ROW_TILE,
-  S_ACCUMULATE,
-  S_BIAS,
   S_COLS,
-  S_RESIDUAL,
+  S_HEAD_ONLY,
   S_ROWS,
-  S_SCALE,
+  S_TERMS,
   S_WEIGHTS,
-  W_DST,
-  W_DST_STRIDE,
   W_SRC,
   W_SRC_STRIDE,
 } from "../src/abi";
@@ -48,9 +46,9 @@ function gcd(a: i32, b: i32): i32 {
   return a;
 }
 
-/** Sums of `tiles` row tiles for the tokens from `x` on. */
-function groupSums(pc: usize, x: usize, count: i32, w: usize, tiles: i32, room: usize, sums: usize): void {
-  const cols = number(pc, S_COLS), scale = word(pc, S_IN_SCALE), stride = word(pc, W_SRC_STRIDE) << 2;
+/** Sums of `tiles` row tiles for the tokens from `x` on; `scale` is that of the term. */
+function groupSums(pc: usize, x: usize, count: i32, scale: usize, w: usize, tiles: i32, room: usize, sums: usize): void {
+  const cols = number(pc, S_COLS), stride = word(pc, W_SRC_STRIDE) << 2;
   const tileBytes = <usize>cols * 2;
   memory.fill(sums, 0, <usize>tiles * (SIGN_ROW_TILE * 64));
   for (let first = 0; first < cols; first += GEMM_BLOCK) {
@@ -79,7 +77,8 @@ function groupSums(pc: usize, x: usize, count: i32, w: usize, tiles: i32, room: 
 }
 
 export function signGemm(pc: usize, thread: i32, threads: i32): void {
-  const count = tokens(), tiles = number(pc, S_ROWS) / SIGN_ROW_TILE;
+  const begin = number(pc, S_HEAD_ONLY) != 0 ? load<i32>(CTRL_HEAD_FIRST) : 0;
+  const count = tokens() - begin, tiles = number(pc, S_ROWS) / SIGN_ROW_TILE;
   const groups = (count + GEMM_LANES - 1) / GEMM_LANES;
   // Rows are cut where they are many, and where groups of tokens alone would not keep all threads busy.
   const most = GEMM_MAX_ROWS / SIGN_ROW_TILE;
@@ -87,14 +86,18 @@ export function signGemm(pc: usize, thread: i32, threads: i32): void {
   const parts = min(tiles, max((tiles + most - 1) / most, even));
   const units = groups * parts, end = shareStart(units, thread + 1, threads);
   const room = scratch(thread), src = word(pc, W_SRC), stride = word(pc, W_SRC_STRIDE) << 2;
-  const tileBytes = <usize>number(pc, S_COLS) * 2;
+  const tileBytes = <usize>number(pc, S_COLS) * 2, terms = max(1, number(pc, S_TERMS));
+  const scale = word(pc, S_IN_SCALE), scaleBytes = word(pc, S_COLS) << 2;
   for (let unit = shareStart(units, thread, threads); unit < end; unit++) {
     const token = (unit / parts) * GEMM_LANES, part = unit % parts;
     const tile = shareStart(tiles, part, parts), tileEnd = shareStart(tiles, part + 1, parts);
-    const lanes = min(GEMM_LANES, count - token);
+    const lanes = min(GEMM_LANES, count - token), row = begin + token;
     const w = word(pc, S_WEIGHTS) + <usize>tile * tileBytes;
     const sums = room + PARTIAL + <usize>(tileEnd - tile) * (SIGN_ROW_TILE * 32);
-    groupSums(pc, src + <usize>token * stride, lanes, w, tileEnd - tile, room, sums);
-    finishRows(pc, sums, token, lanes, tile, tileEnd);
+    for (let term = 0; term < terms; term++) {
+      const own: usize = scale == 0 ? 0 : scale + <usize>term * scaleBytes;
+      groupSums(pc, src + <usize>row * stride, lanes, own, w, tileEnd - tile, room, sums);
+      finishRows(pc, sums, row, lanes, tile, tileEnd, term, term == terms - 1);
+    }
   }
 }

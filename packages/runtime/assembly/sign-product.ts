@@ -1,9 +1,13 @@
 // y = scale o (S x) from the tables of x: 16 rows at a time.
 // Packed signs: for every 16 rows a stream of 16-byte vectors, four a chunk of 32 inputs; byte lane l holds row
 // (l even: l / 2, odd: 8 + (l - 1) / 2), low nibble = group 2p, high nibble = group 2p + 1 of the chunk.
+// Several terms are sums over the same signs with scales of their own: their tables lie side by side, and so many row tiles as
+// stay in the second cache go through all terms before the next ones are read. Tables of a term fit the first cache, those of
+// all terms do not, which is why terms are not taken tile by tile.
 import {
   LUT12,
   LUT8,
+  ROW_PAD,
   SHARE_UNITS,
   SIGN_BLOCK,
   SIGN_CHUNK,
@@ -17,6 +21,8 @@ import {
   S_ROWS,
   S_SCALE,
   S_SHARE,
+  S_TERMS,
+  S_TERM_BYTES,
   S_WEIGHTS,
   TABLE_BYTES_PER_INPUT,
   W_DST,
@@ -27,11 +33,13 @@ import {
 import { signBlock12 } from "./sign-lut12";
 import { signBlock16 } from "./sign-lut16";
 import { signBlock8 } from "./sign-lut8";
-import { INPUT_ROOM, otherRow, rowTables } from "./sign-tables";
+import { INPUT_ROOM, otherRow, termTables } from "./sign-tables";
 import { number, scratch, tokens, word } from "./words";
 
 /** Bytes of sixteen sums. */
 const SUM_BYTES: usize = 64;
+/** Signs that all terms take before the next ones are read: half the second cache of small cores. */
+const BATCH_BYTES: i32 = 262144;
 
 /** First of `tiles` row tiles that belongs to `thread`: its part of the threads' line cut by the instruction's share. */
 function firstTile(pc: usize, tiles: i32, thread: i32, threads: i32): i32 {
@@ -56,12 +64,12 @@ function tileSums(precision: i32, w: usize, tables: usize, cols: i32, acc: usize
   }
 }
 
-/** Scale, earlier sum, bias and residual of one row tile. */
-function finishTile(pc: usize, acc: usize, row: usize, at: usize): void {
-  const scale = word(pc, S_SCALE) + row, dst = word(pc, W_DST) + at;
+/** Scale, earlier sum and, with the last term, bias and residual of one row tile. */
+function finishTile(pc: usize, acc: usize, row: usize, at: usize, scales: usize, add: bool, last: bool): void {
+  const scale = scales + row, dst = word(pc, W_DST) + at;
   let v0 = f32x4.mul(v128.load(acc), v128.load(scale)), v1 = f32x4.mul(v128.load(acc, 16), v128.load(scale, 16));
   let v2 = f32x4.mul(v128.load(acc, 32), v128.load(scale, 32)), v3 = f32x4.mul(v128.load(acc, 48), v128.load(scale, 48));
-  let more = number(pc, S_ACCUMULATE) != 0 ? dst : 0;
+  let more = add ? dst : 0;
   for (let term = 0; term < 3; term++) {
     if (more != 0) {
       v0 = f32x4.add(v0, v128.load(more));
@@ -69,7 +77,7 @@ function finishTile(pc: usize, acc: usize, row: usize, at: usize): void {
       v2 = f32x4.add(v2, v128.load(more, 32));
       v3 = f32x4.add(v3, v128.load(more, 48));
     }
-    const next = word(pc, term == 0 ? S_BIAS : S_RESIDUAL);
+    const next = last ? word(pc, term == 0 ? S_BIAS : S_RESIDUAL) : 0;
     more = next == 0 ? 0 : next + (term == 0 ? row : at);
   }
   v128.store(dst, v0);
@@ -78,14 +86,39 @@ function finishTile(pc: usize, acc: usize, row: usize, at: usize): void {
   v128.store(dst, v3, 48);
 }
 
-/** Row tiles [tile, end) of one token; `at` is where its row of dst begins, in bytes from dst. */
-function rowTiles(pc: usize, tables: usize, tile: i32, end: i32, at: usize, acc: usize): void {
+/** Floats from the scales of a term to those of the next. */
+// @ts-ignore: decorator
+@inline
+function scaleStride(pc: usize): usize {
+  return (word(pc, S_ROWS) + ROW_PAD - 1) & ~(ROW_PAD - 1);
+}
+
+/** Row tiles [tile, end) of one term of one token; `at` is where its row of dst begins, in bytes from dst. */
+function rowTiles(pc: usize, tables: usize, tile: i32, end: i32, at: usize, acc: usize, term: i32, last: bool): void {
+  const scales = word(pc, S_SCALE) + ((<usize>term * scaleStride(pc)) << 2);
+  const add: bool = term > 0 || number(pc, S_ACCUMULATE) != 0;
   const cols = number(pc, S_COLS), precision = number(pc, S_PRECISION), bytes = <usize>cols * 2;
   let w = word(pc, S_WEIGHTS) + <usize>tile * bytes;
-  for (let row = <usize>tile * (SIGN_ROW_TILE * 4), last = <usize>end * (SIGN_ROW_TILE * 4); row < last; row += SIGN_ROW_TILE * 4) {
+  for (let row = <usize>tile * (SIGN_ROW_TILE * 4), rowEnd = <usize>end * (SIGN_ROW_TILE * 4); row < rowEnd; row += SIGN_ROW_TILE * 4) {
     tileSums(precision, w, tables, cols, acc);
-    finishTile(pc, acc, row, at + row);
+    finishTile(pc, acc, row, at + row, scales, add, last);
     w += bytes;
+  }
+}
+
+/** As rowTiles, all terms. */
+function termTiles(pc: usize, tables: usize, tile: i32, end: i32, at: usize, acc: usize): void {
+  const terms = number(pc, S_TERMS);
+  if (terms <= 1) {
+    rowTiles(pc, tables, tile, end, at, acc, 0, true);
+    return;
+  }
+  const batch = max(1, BATCH_BYTES / (number(pc, S_COLS) * 2)), bytes = word(pc, S_TERM_BYTES);
+  for (; tile < end; tile += batch) {
+    const to = min(tile + batch, end);
+    for (let term = 0; term < terms; term++) {
+      rowTiles(pc, tables + <usize>term * bytes, tile, to, at, acc, term, term == terms - 1);
+    }
   }
 }
 
@@ -101,11 +134,12 @@ function clearPadding(pc: usize, thread: i32, threads: i32): void {
 export function signProduct(pc: usize, thread: i32, threads: i32): void {
   const tiles = number(pc, S_ROWS) / SIGN_ROW_TILE, count = tokens(), acc = scratch(thread);
   const begin = firstTile(pc, tiles, thread, threads), end = firstTile(pc, tiles, thread + 1, threads);
+  if (count == 1) termTiles(pc, word(pc, W_SRC), begin, end, 0, acc);
   // A tile's signs are read once for all tokens: they stay in the nearest cache.
-  for (let tile = begin; tile < end; tile++) {
+  else for (let tile = begin; tile < end; tile++) {
     for (let token = 0; token < count; token++) {
       const tables = word(pc, W_SRC) + <usize>token * word(pc, W_SRC_STRIDE);
-      rowTiles(pc, tables, tile, tile + 1, (<usize>token * word(pc, W_DST_STRIDE)) << 2, acc);
+      termTiles(pc, tables, tile, tile + 1, (<usize>token * word(pc, W_DST_STRIDE)) << 2, acc);
     }
   }
   clearPadding(pc, thread, threads);
@@ -119,8 +153,8 @@ export function signMultiply(pc: usize, thread: i32, threads: i32): void {
   if (begin < end) {
     for (let token = 0; token < tokens(); token++) {
       const x = word(pc, W_SRC) + ((<usize>token * word(pc, W_SRC_STRIDE)) << 2);
-      rowTables(pc, x, otherRow(pc, token), word(pc, S_IN_SCALE), cols, tables, room);
-      rowTiles(pc, tables, begin, end, (<usize>token * word(pc, W_DST_STRIDE)) << 2, acc);
+      termTables(pc, x, otherRow(pc, token), word(pc, S_IN_SCALE), cols, number(pc, S_TERMS), word(pc, S_TERM_BYTES), tables, room);
+      termTiles(pc, tables, begin, end, (<usize>token * word(pc, W_DST_STRIDE)) << 2, acc);
     }
   }
   clearPadding(pc, thread, threads);

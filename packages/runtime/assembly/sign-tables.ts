@@ -17,6 +17,8 @@ import {
   T_COLS,
   T_ROTATE,
   T_SCALE,
+  T_TERMS,
+  T_TERM_BYTES,
   I_OTHER,
   I_KIND,
   I_ACTIVATION,
@@ -188,10 +190,20 @@ export function tablesOfBlock(pc: usize, x: usize, other: usize, scale: usize, c
   store<f32>(tables + <usize>cols * TABLE_BYTES_PER_INPUT + (<usize>block << 2), step * factor);
 }
 
-/** Tables and steps of all blocks of a row. */
-export function rowTables(pc: usize, x: usize, other: usize, scale: usize, cols: i32, tables: usize, room: usize): void {
+/** Input scales of a term. */
+// @ts-ignore: decorator
+@inline
+function scaleOf(scale: usize, term: i32, cols: i32): usize {
+  return scale == 0 ? 0 : scale + ((<usize>term * <usize>cols) << 2);
+}
+
+/** Tables and steps of all blocks of a row for all terms, `bytes` from term to term. */
+export function termTables(pc: usize, x: usize, other: usize, scale: usize, cols: i32, terms: i32, bytes: usize, tables: usize, room: usize): void {
   const factor = rowFactor(pc, x), blocks = (cols + SIGN_BLOCK - 1) / SIGN_BLOCK;
-  for (let block = 0; block < blocks; block++) tablesOfBlock(pc, x, other, scale, cols, block, factor, tables, room);
+  for (let term = 0; term < max(1, terms); term++) {
+    const own = scaleOf(scale, term, cols), to = tables + <usize>term * bytes;
+    for (let block = 0; block < blocks; block++) tablesOfBlock(pc, x, other, own, cols, block, factor, to, room);
+  }
 }
 
 /** The row of I_OTHER that belongs to a token: a weight is the same for all, an activation's partner is not. */
@@ -204,11 +216,11 @@ export function otherRow(pc: usize, token: i32): usize {
 export function signTables(pc: usize, thread: i32, threads: i32): void {
   const cols = number(pc, T_COLS);
   const blocks = (cols + SIGN_BLOCK - 1) / SIGN_BLOCK;
-  const units = tokens() * blocks;
+  const terms = max(1, number(pc, T_TERMS)), units = tokens() * terms * blocks;
   for (let unit = (thread + number(pc, T_ROTATE)) % threads; unit < units; unit += threads) {
-    const token = unit / blocks;
+    const row = unit / blocks, token = row / terms, term = row % terms;
     const x = word(pc, W_SRC) + ((<usize>token * word(pc, W_SRC_STRIDE)) << 2);
-    const tables = word(pc, W_DST) + <usize>token * word(pc, W_DST_STRIDE);
-    tablesOfBlock(pc, x, otherRow(pc, token), word(pc, T_SCALE), cols, unit % blocks, rowFactor(pc, x), tables, scratch(thread));
+    const tables = word(pc, W_DST) + <usize>token * word(pc, W_DST_STRIDE) + <usize>term * word(pc, T_TERM_BYTES);
+    tablesOfBlock(pc, x, otherRow(pc, token), scaleOf(word(pc, T_SCALE), term, cols), cols, unit % blocks, rowFactor(pc, x), tables, scratch(thread));
   }
 }

@@ -9,6 +9,7 @@
 // and for a random rotation its product with y is as good as normally distributed, with deviation |v - s q| |y| / sqrt(cols)
 // (RaBitQ, Gao and Long, SIGMOD 2024). What may still be among the largest is computed in full by sketch-rescore.ts.
 import {
+  DTYPE_I2,
   M_COLS,
   M_DTYPE,
   M_ROWS,
@@ -16,6 +17,7 @@ import {
   M_ROW_SCALES,
   M_SKETCH,
   M_WEIGHTS,
+  M_WIDTH,
   Q_BASIS,
   Q_COEFFICIENTS,
   Q_DAMAGED,
@@ -127,8 +129,9 @@ function deviation(scale: f32, squares: f32, power: f32, cols: i32): f32 {
 
 /** A row as numbers. */
 function readRow(pc: usize, row: i32, to: usize): void {
-  const cols = number(pc, M_COLS), scales = word(pc, M_ROW_SCALES);
-  widen(number(pc, M_DTYPE), word(pc, M_WEIGHTS) + <usize>row * word(pc, M_ROW_BYTES), to, cols);
+  const cols = number(pc, M_COLS), scales = word(pc, M_ROW_SCALES), dtype = number(pc, M_DTYPE);
+  widen(dtype, word(pc, M_WEIGHTS) + <usize>row * word(pc, M_ROW_BYTES), to, cols);
+  if (dtype == DTYPE_I2) memory.fill(to + (word(pc, M_WIDTH) << 2), 0, (<usize>cols - word(pc, M_WIDTH)) << 2);
   if (scales == 0) return;
   const scale = v128.load32_splat(scales + (<usize>row << 2));
   for (const end = to + (<usize>cols << 2); to < end; to += 16) v128.store(to, f32x4.mul(v128.load(to), scale));

@@ -108,11 +108,14 @@ export const OP_SKETCH_ROWS = 15;
 export const OP_SKETCH_ESTIMATE = 16;
 export const OP_SKETCH_RESCORE = 17;
 export const OP_SIGN_MULTIPLY = 19;
+export const OP_SIGN_ROWS = 20;
 
 // Loading: stored bytes in a staging area become weights. Numbered apart, because a forward pass has none of them.
 export const OP_PACK_SIGNS = 32;
 export const OP_WIDEN = 33;
 export const OP_COPY_ROWS = 34;
+export const OP_LEVELS = 35;
+export const OP_TIMES_BASE = 36;
 
 /** Words that mean the same wherever they occur: byte addresses of f32 rows, strides in floats. */
 export const W_SRC = 1;
@@ -126,6 +129,8 @@ export const DTYPE_F16 = 1;
 export const DTYPE_BF16 = 2;
 export const DTYPE_I8 = 3;
 export const DTYPE_I4 = 4;
+/** Four codes a byte, first column in the lowest bits; code - 3 / 2 is what the row scale multiplies, so no code is zero. */
+export const DTYPE_I2 = 5;
 
 // OP_EMBED and OP_DENSE: [rows, cols] matrix
 export const M_WEIGHTS = 5;
@@ -134,7 +139,7 @@ export const M_ROWS = 7;
 /** Padded to DENSE_COL_PAD. */
 export const M_COLS = 8;
 export const M_ROW_BYTES = 9;
-/** f32 [rows padded to 4], i8 and i4 only. */
+/** f32 [rows padded to 4], i8, i4 and i2 only. */
 export const M_ROW_SCALES = 10;
 /** f32 [rows padded to 4] or 0. */
 export const M_BIAS = 11;
@@ -142,6 +147,9 @@ export const M_BIAS = 11;
 export const M_RESIDUAL = 12;
 /** 1: only the tokens from CTRL_HEAD_FIRST on. */
 export const M_HEAD_ONLY = 13;
+
+/** Columns without padding; what a row reads beyond them is no weight. Needed for i2 alone, whose padding is not zero. */
+export const M_WIDTH = 15;
 
 // OP_SKETCH_ROWS, OP_SKETCH_ESTIMATE, OP_SKETCH_RESCORE: src = x, the words of OP_DENSE, and
 /** Address of the sketch: the words below. */
@@ -230,6 +238,10 @@ export const N_WEIGHT = 7;
 export const N_BIAS = 8;
 /** f32 */
 export const N_EPS = 9;
+/** f32 rows added to the result (stride of dst), or 0. */
+export const N_RESIDUAL = 10;
+/** As T_ROTATE. */
+export const N_ROTATE = 11;
 export const NORM_RMS = 0;
 export const NORM_LAYER = 1;
 
@@ -240,13 +252,17 @@ export const T_COLS = 5;
 export const T_SCALE = 6;
 /** Adds to the thread id when units are dealt, so that neighbours do not all load thread 0. */
 export const T_ROTATE = 7;
+/** Tables of so many terms, T_SCALE [terms, cols padded]; 0 counts as 1. */
+export const T_TERMS = 8;
+/** From the tables of a term to those of the next. */
+export const T_TERM_BYTES = 9;
 
 // OP_SIGN_PRODUCT: src = tables (stride in BYTES), dst f32
 export const S_WEIGHTS = 5;
 /** Rows, padded to SIGN_ROW_TILE. */
 export const S_ROWS = 6;
 export const S_COLS = 7;
-/** f32 [rows padded], zero beyond the rows. */
+/** f32 [rows padded to ROW_PAD], zero beyond the rows. */
 export const S_SCALE = 8;
 /** f32 [rows padded] or 0. */
 export const S_BIAS = 9;
@@ -254,6 +270,14 @@ export const S_BIAS = 9;
 export const S_RESIDUAL = 10;
 /** 1: add to what dst holds. */
 export const S_ACCUMULATE = 11;
+/**
+ * Terms of the sum `sum_j scale_j o S (inScale_j o x)` over the same signs; 0 counts as 1. S_SCALE is [terms, rows padded to
+ * ROW_PAD], S_IN_SCALE [terms, cols padded], and tables of a term follow those of the one before after S_TERM_BYTES.
+ */
+export const S_TERMS = 13;
+/** OP_SIGN_GEMM: 1: only the tokens from CTRL_HEAD_FIRST on. */
+export const S_HEAD_ONLY = 14;
+export const S_TERM_BYTES = 15;
 /**
  * Which threads work on this product, so that the products of a level are dealt rather than each cut: two fractions of the
  * threads in units of 1 / SHARE_UNITS, from in the upper and to in the lower half; 0 for all threads.
@@ -264,6 +288,23 @@ export const SHARE_UNITS = 32768;
 // OP_SIGN_MULTIPLY: tables and product in one, each thread making its own tables; src f32, words of OP_SIGN_PRODUCT and
 /** f32 [cols padded] multiplied into the input, or 0. */
 export const S_IN_SCALE = 12;
+
+// OP_SIGN_ROWS: dst [tokens, rank] = rows of a packed sign matrix for the ids of the tile, each times what its envelope says:
+// row id of S o sum_i scale_i mid_i^T
+/** Packed as for OP_SIGN_PRODUCT. */
+export const R_WEIGHTS = 5;
+/** Columns of the matrix, padded to SIGN_CHUNK. */
+export const R_COLS = 6;
+/** Columns without padding. */
+export const R_RANK = 7;
+/** f32 [terms, R_SCALE_STRIDE] */
+export const R_SCALE = 8;
+export const R_SCALE_STRIDE = 9;
+/** f32 [terms, R_COLS], or 0 for ones. */
+export const R_MID = 10;
+export const R_TERMS = 11;
+/** As T_ROTATE. */
+export const R_ROTATE = 12;
 
 // OP_SIGN_TABLES, OP_SIGN_PRODUCT and OP_SIGN_MULTIPLY
 /** Bits that a group's sum is rounded to. */
@@ -382,6 +423,12 @@ export const V_COUNT = 5;
 export const V_DTYPE = 6;
 /** 1: infinities and NaNs are damage. */
 export const V_FINITE = 7;
+
+// OP_LEVELS: f32 dst[i] = level of the code in byte i; V_COUNT and
+/** f32 [256] */
+export const V_LEVELS = 6;
+
+// OP_TIMES_BASE: f32 dst[i] = dst[i] * base + 0, src = the f32 base; V_COUNT
 
 // OP_COPY_ROWS: rows of bytes that are padded in memory
 export const C_ROWS = 5;

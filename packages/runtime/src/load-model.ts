@@ -18,8 +18,8 @@ import { RuntimeModel } from "./session/runtime-model.js";
 import { TileRunner } from "./session/tile-runner.js";
 import { Arena, MAX_MODEL_BYTES, tooLarge } from "./weights/arena.js";
 import { estimateWeightBytes, kvCacheBytes, scratchBytes } from "./weights/estimate.js";
-import { pad } from "./weights/place.js";
-import { isSketchWorth, placeSketch, sketchBytes } from "./weights/place-sketch.js";
+import { pad, type PlacedTable } from "./weights/place.js";
+import { isSketchWorth, placeSketch, sketchBytes, type PlacedSketch } from "./weights/place-sketch.js";
 import { placeModel } from "./weights/place-model.js";
 
 export interface LoadOptions {
@@ -84,7 +84,10 @@ async function loadInto(
   const capacity = pad(contextTokens, KEY_BLOCK);
   const plan = await planExecution(options.device ?? "auto", options.threads);
   const kvBits = checkKvBits(options.kvBits ?? defaultKvBits(model));
-  const sketched = options.shortlist === false ? 0 : sketchBytes(model.spec.vocabSize, model.spec.hiddenSize);
+  const { spec, manifest } = model;
+  const head = spec.tiedHead ? manifest?.embedding : manifest?.head;
+  const sketchless = options.shortlist === false || head?.kind === "factored";
+  const sketched = sketchless ? 0 : sketchBytes(spec.vocabSize, spec.hiddenSize);
   const cacheBytes = kvCacheBytes(model, capacity, kvBits);
   const bytes = estimateWeightBytes(model) + sketched + cacheBytes + scratchBytes(model, tile);
   if (bytes > MAX_MODEL_BYTES) throw tooLarge(bytes);
@@ -100,8 +103,7 @@ async function loadInto(
   try {
     const opened = typeof tokenizer === "function" ? await tokenizer() : tokenizer;
     const placed = await placeModel(arena, model, { capacity, kvBits, signal, onProgress });
-    const wantsSketch = options.shortlist ?? isSketchWorth(placed.head);
-    const sketch = wantsSketch ? placeSketch(arena, placed.head, threads) : undefined;
+    const sketch = sketchOf(arena, placed.head, threads, options.shortlist);
     const tables = { ...placed, sketch };
     const program = buildProgram(arena, model.spec, placed.model, tables, { tile, threads, signBits });
     const fill = placed.filler?.prepare(model.checkpoint);
@@ -129,6 +131,17 @@ async function loadInto(
     await executor?.dispose();
     throw error;
   }
+}
+
+/** Room for the sketch of the head, where it gains from one. A factored head is cheaper than its sketch would be. */
+function sketchOf(
+  arena: Arena,
+  head: PlacedTable,
+  threads: number,
+  asked: boolean | undefined,
+): PlacedSketch | undefined {
+  if (head.kind === "factored" || !(asked ?? isSketchWorth(head))) return undefined;
+  return placeSketch(arena, head, threads);
 }
 
 /** Blocks that are run to find out how fast they are. */

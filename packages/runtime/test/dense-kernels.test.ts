@@ -5,8 +5,10 @@ import {
   DTYPE_BF16,
   DTYPE_F16,
   DTYPE_F32,
+  DTYPE_I2,
   DTYPE_I4,
   DTYPE_I8,
+  M_WIDTH,
   OP_DENSE,
   OP_EMBED,
 } from "../src/abi.js";
@@ -24,7 +26,14 @@ import {
 /** Error of a float32 sum of up to a thousand products relative to the sum of their sizes: about 1e-7 measured. */
 const F32_ERROR = 1e-6;
 const SEED = (Date.now() >> 3) & 0xffff;
-const DTYPES = { f32: DTYPE_F32, f16: DTYPE_F16, bf16: DTYPE_BF16, i8: DTYPE_I8, i4: DTYPE_I4 } as const;
+const DTYPES = {
+  f32: DTYPE_F32,
+  f16: DTYPE_F16,
+  bf16: DTYPE_BF16,
+  i8: DTYPE_I8,
+  i4: DTYPE_I4,
+  i2: DTYPE_I2,
+} as const;
 type Name = keyof typeof DTYPES;
 
 /** Random stored codes of a padded matrix and the values they stand for. */
@@ -35,10 +44,12 @@ function randomMatrix(name: Name, rows: number, cols: number, seed: number) {
   const values = new Float64Array(rows * cols);
   const scales = new Float32Array(rowsPad);
   for (let r = 0; r < rows; r++) scales[r] = 0.01 + next();
-  const bytesOf = { f32: 4, f16: 2, bf16: 2, i8: 1, i4: 0.5 }[name];
+  const bytesOf = { f32: 4, f16: 2, bf16: 2, i8: 1, i4: 0.5, i2: 0.25 }[name];
   const bytes = new Uint8Array(rowsPad * colsPad * bytesOf);
   // Code 8 stands for zero.
   if (name === "i4") bytes.fill(0x88);
+  // No 2-bit code does: whatever pads a row must not count.
+  if (name === "i2") bytes.fill(0xe7);
   const u16 = new Uint16Array(bytes.buffer);
   const f32 = bytesOf === 4 ? new Float32Array(bytes.buffer) : undefined;
   const scratch = new Float32Array(1);
@@ -58,6 +69,11 @@ function randomMatrix(name: Name, rows: number, cols: number, seed: number) {
       } else if (name === "i8") {
         bytes[at] = next() * 256;
         value = ((bytes[at] << 24) >> 24) * scales[r];
+      } else if (name === "i2") {
+        const code = Math.floor(next() * 4);
+        const shift = (at & 3) * 2;
+        bytes[at >> 2] = (bytes[at >> 2] & ~(3 << shift)) | (code << shift);
+        value = (code - 1.5) * scales[r];
       } else {
         const code = Math.floor(next() * 16);
         bytes[at >> 1] = (bytes[at >> 1] & (240 >> ((at & 1) * 4))) | (code << ((at & 1) * 4));
@@ -69,7 +85,7 @@ function randomMatrix(name: Name, rows: number, cols: number, seed: number) {
   return {
     bytes,
     values,
-    scales: name === "i8" || name === "i4" ? scales : undefined,
+    scales: ["i8", "i4", "i2"].includes(name) ? scales : undefined,
     rowBytes: colsPad * bytesOf,
     colsPad,
     rowsPad,
@@ -201,12 +217,14 @@ describe.each(Object.keys(DTYPES) as Name[])(`dense product of %s, seed ${SEED}`
         matrix.colsPad,
         matrix.rowBytes,
         scales,
+        ...Array.from({ length: M_WIDTH - 11 }, () => 0),
+        37,
       ]);
       await bench.run();
       const got = bench.read(dst, ids.length * 64);
       const want = new Float32Array(ids.length * 64);
       ids.forEach((id, t) => want.set(matrix.values.slice(id * 37, id * 37 + 37), t * 64));
-      // i8 and i4: one rounding of code times scale.
+      // i8, i4 and i2: one rounding of code times scale.
       expect(maxDifference(got, want)).toBeLessThan(1e-5);
       expect(got.slice(37, 64).every((v) => v === 0)).toBe(true);
     }

@@ -2,15 +2,19 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { blobFiles, openCheckpoint, openModel, type Model } from "@subbit/core";
+import { blobFiles, openCheckpoint, openModel, referenceForward, type Model } from "@subbit/core";
 import { openCheckpointAt, writeSubbit } from "@subbit/core/node";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { loadModel, type LoadOptions } from "../src/index.js";
+import { relativeError } from "./kernel-harness.js";
 import { tinyConfig, tinyModel, type TinyOptions } from "./tiny-models.js";
 
 const IDS = Array.from({ length: 40 }, (_, i) => (i * 37) % 300);
 const root = mkdtempSync(join(tmpdir(), "subbit-load-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+/** 16-bit block sums through all products of two blocks: 1.5e-3 measured. */
+const FORWARD_ERROR = 4e-3;
 
 let folders = 0;
 
@@ -41,6 +45,20 @@ const MODELS: TinyOptions[] = [
   { factored: { rank: 9, paths: 1, envelope: 1, mid: false }, dtype: "f16", hidden: 45, tied: true },
   { dtype: "i4", hidden: 43, bias: true },
   { dtype: "bf16", hidden: 48 },
+  { onebit: true, dtype: "i2", hidden: 42, bias: true },
+  { onebit: true, scaleBits: 8, dtype: "i2", hidden: 40, tied: true },
+  { factored: { rank: 24, more: 11, paths: 2, envelope: 1, mid: true }, scaleBits: 8, dtype: "i4" },
+  {
+    factored: { rank: 17, more: 20, paths: 3, envelope: 4, mid: true },
+    tables: { rank: 40, more: 3, paths: 2, envelope: 1, mid: true },
+    scaleBits: 8,
+  },
+  {
+    factored: { rank: 24, paths: 1, envelope: 1, mid: false },
+    tables: { rank: 33, paths: 1, envelope: 2, mid: true },
+    hidden: 37,
+    tied: true,
+  },
 ];
 
 describe("a model loaded straight from its file", () => {
@@ -49,6 +67,8 @@ describe("a model loaded straight from its file", () => {
     const model = await openModel(await openCheckpointAt(folder));
     // A wrapped model is read by its functions.
     const want = await logits({ ...model }, { threads: 1 });
+    const { logits: exact } = await referenceForward(model, IDS);
+    expect(relativeError(want, exact)).toBeLessThan(FORWARD_ERROR);
     for (const threads of [1, 2, 4]) expect(await logits(model, { threads })).toEqual(want);
     expect(await logits(model, { device: "reference" })).toHaveLength(want.length);
     // Blobs hand out whole buffers; without shared memory views may detach.

@@ -1,5 +1,5 @@
 /** Loading kernels against their twins: stored signs, floats and rows become weights, at any alignment and cut into parts. */
-import { f16ToF32, bf16ToF32, transposeSigns } from "@subbit/core";
+import { bf16ToF32, decodeScales, f16ToF32, f32ToF16, scaleLevels, transposeSigns } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import {
   CTRL_END,
@@ -8,7 +8,9 @@ import {
   DTYPE_F32,
   L_DAMAGED,
   OP_COPY_ROWS,
+  OP_LEVELS,
   OP_PACK_SIGNS,
+  OP_TIMES_BASE,
   OP_WIDEN,
 } from "../src/abi.js";
 import { packSigns, packedSignBytes } from "../src/weights/pack-signs.js";
@@ -124,6 +126,22 @@ describe(`loading kernels, seed ${SEED}`, () => {
         );
         expect(out, backend).toEqual(new Uint8Array(want.buffer));
         expect(damaged).toBe(damage);
+      }
+    }
+  });
+
+  it.each([false, true])("makes scales of codes and their base, with signs: %s", async (signed) => {
+    const codes = Uint8Array.from({ length: 300 }, (_, i) => i);
+    for (const base of [0, 2 ** -24, 1.37]) {
+      const bases = f16ToF32(f32ToF16(Float32Array.of(base)));
+      const want = decodeScales({ codes, bases }, signed);
+      for (const backend of ALL_BACKENDS) {
+        const { out } = await load(backend, codes, 3, want.byteLength, (bench, src, dst) => {
+          const levels = bench.put(scaleLevels(signed));
+          bench.emit([OP_LEVELS, src, 0, dst, 0, codes.length, levels]);
+          bench.emit([OP_TIMES_BASE, bench.put(bases), 0, dst, 0, codes.length]);
+        });
+        expect(out, backend).toEqual(new Uint8Array(want.buffer));
       }
     }
   });

@@ -14,6 +14,7 @@ const MODELS: readonly TinyOptions[] = [
   { dtype: "bf16", vocab: 2200 },
   { dtype: "i8", vocab: 2100, tied: true },
   { dtype: "i4", vocab: 2300 },
+  { dtype: "i2", vocab: 2300, hidden: 38 },
 ];
 
 const SAMPLING: readonly GenerateOptions[] = [

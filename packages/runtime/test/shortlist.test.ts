@@ -20,6 +20,7 @@ import {
   M_ROW_SCALES,
   M_SKETCH,
   M_WEIGHTS,
+  M_WIDTH,
   OP_BARRIER,
   OP_DENSE,
   OP_SKETCH_ESTIMATE,
@@ -54,7 +55,7 @@ import { store } from "./tiny-models.js";
 const SEED = (Date.now() >> 3) & 0xffff;
 
 type Dtype = DenseLinear["storage"]["dtype"];
-const DTYPES: readonly Dtype[] = ["f32", "f16", "bf16", "i8", "i4"];
+const DTYPES: readonly Dtype[] = ["f32", "f16", "bf16", "i8", "i4", "i2"];
 
 interface Runner {
   readonly name: string;
@@ -131,7 +132,7 @@ class Head {
   }
 
   #emit(index: number, op: number): void {
-    const { weights, dtype, rows, rowBytes, rowScales, bias } = this.#placed;
+    const { weights, dtype, rows, cols, rowBytes, rowScales, bias } = this.#placed;
     const words = new Uint32Array(INSTRUCTION_WORDS);
     words[0] = op;
     words[W_SRC] = this.#x;
@@ -145,6 +146,7 @@ class Head {
     words[M_ROW_BYTES] = rowBytes;
     words[M_ROW_SCALES] = rowScales;
     words[M_BIAS] = bias;
+    words[M_WIDTH] = cols;
     words[M_HEAD_ONLY] = 1;
     words[M_SKETCH] = this.#address;
     this.words.set(words, (this.#program + index * INSTRUCTION_BYTES) >> 2);

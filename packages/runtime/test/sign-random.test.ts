@@ -27,11 +27,15 @@ import {
   S_ROWS,
   S_SCALE,
   S_SHARE,
+  S_TERMS,
+  S_TERM_BYTES,
   S_WEIGHTS,
   TABLE_BYTES_PER_INPUT,
   T_COLS,
   T_ROTATE,
   T_SCALE,
+  T_TERMS,
+  T_TERM_BYTES,
   W_DST,
   W_DST_STRIDE,
   W_SRC,
@@ -62,6 +66,7 @@ interface Case {
   readonly bias: boolean;
   readonly residual: boolean;
   readonly share: number;
+  readonly terms: number;
   readonly seed: number;
 }
 
@@ -84,6 +89,7 @@ function randomCase(seed: number): Case {
     accumulate: next() < 0.4,
     bias: next() < 0.4,
     residual: next() < 0.4,
+    terms: next() < 0.6 ? 1 : 2 + below(4),
     share: next() < 0.5 ? 0 : ends[0] * 65536 + ends[1] + 1,
     seed,
   };
@@ -94,7 +100,7 @@ function words(entries: Readonly<Record<number, number>>): number[] {
 }
 
 async function product(backend: Backend, test: Case): Promise<Float32Array> {
-  const { rows, cols, tokens, seed } = test;
+  const { rows, cols, tokens, seed, terms } = test;
   const bench = new Bench(backend, tokens);
   const [rowsPad, colsPad, stride] = [pad(rows, 16), pad(cols, 32), pad(rows, 32)];
   const next = generator(seed);
@@ -102,7 +108,8 @@ async function product(backend: Backend, test: Case): Promise<Float32Array> {
   const put = (wanted: boolean, count: number, features: number, width: number, salt: number): number =>
     wanted ? bench.putRows(gaussian(count * features, seed + salt), features, width) : 0;
   const src = put(true, tokens, cols, colsPad, 1);
-  const scale = put(test.scaled, 1, cols, colsPad, 2);
+  const scale = put(test.scaled, terms, cols, colsPad, 2);
+  const termBytes = pad(colsPad * TABLE_BYTES_PER_INPUT + Math.ceil(colsPad / SIGN_BLOCK) * 4, 64);
   const other =
     test.kind === I_RMS
       ? put(true, 1, cols, colsPad, 3)
@@ -121,7 +128,9 @@ async function product(backend: Backend, test: Case): Promise<Float32Array> {
     [S_WEIGHTS]: bench.put(packed),
     [S_ROWS]: rowsPad,
     [S_COLS]: colsPad,
-    [S_SCALE]: put(true, 1, rows, rowsPad, 5),
+    [S_SCALE]: put(true, terms, rows, stride, 5),
+    [S_TERMS]: terms,
+    [S_TERM_BYTES]: termBytes,
     [S_BIAS]: put(test.bias, 1, rows, rowsPad, 6),
     [S_RESIDUAL]: put(test.residual, tokens, rows, stride, 7),
     [S_ACCUMULATE]: test.accumulate ? 1 : 0,
@@ -134,10 +143,11 @@ async function product(backend: Backend, test: Case): Promise<Float32Array> {
     bench.emit(words({ 0: OP_SIGN_MULTIPLY, ...input, ...output, ...source }), eps);
     await bench.run(test.threads);
   } else {
-    const bytes = pad(colsPad * TABLE_BYTES_PER_INPUT + Math.ceil(colsPad / SIGN_BLOCK) * 4, 64);
+    const bytes = terms * termBytes;
     const tables = bench.room(tokens * bytes);
     const source = { [W_SRC]: src, [W_SRC_STRIDE]: colsPad, [T_COLS]: colsPad, [T_SCALE]: scale };
-    const target = { [W_DST]: tables, [W_DST_STRIDE]: bytes, [T_ROTATE]: seed & 7 };
+    const several = { [T_TERMS]: terms, [T_TERM_BYTES]: termBytes };
+    const target = { [W_DST]: tables, [W_DST_STRIDE]: bytes, [T_ROTATE]: seed & 7, ...several };
     bench.emit(words({ 0: OP_SIGN_TABLES, ...input, ...source, ...target }), eps);
     await bench.run(test.threads);
     bench.emit(words({ 0: OP_SIGN_PRODUCT, ...output, [W_SRC]: tables, [W_SRC_STRIDE]: bytes }));
@@ -159,7 +169,15 @@ describe(`sign products of ${CASES} random shapes, seed ${SEED}`, () => {
   });
 
   it.each([LUT8, LUT12, LUT16] as const)("precision %i keeps its promise", async (precision) => {
-    const plain = { kind: I_PLAIN, activation: 0, scaled: false, partner: false, share: 0, threads: 1 };
+    const plain = {
+      kind: I_PLAIN,
+      activation: 0,
+      scaled: false,
+      partner: false,
+      share: 0,
+      terms: 1,
+      threads: 1,
+    };
     const sums = { accumulate: false, bias: false, residual: false, together: true };
     const test = { rows: 256, cols: 1024, tokens: 2, precision, seed: SEED, ...plain, ...sums };
     const finest = await product("relaxed", { ...test, precision: LUT16 });

@@ -1,12 +1,16 @@
 /** Random models of any make that live in memory, and a tokenizer of one byte a token. */
 import {
   LINEAR_ROLES,
+  type OneBitLinear,
+  type ScaleBits,
+  type Table,
   denseFromF32,
   f32ToBf16,
   f32ToF16,
   modelSpec,
   packSigns,
   quantiseRows,
+  storedForm,
   type Checkpoint,
   type DenseLinear,
   type FactoredLinear,
@@ -25,7 +29,22 @@ export interface TinyOptions {
   readonly tied?: boolean;
   readonly dtype?: DenseLinear["storage"]["dtype"];
   /** Absent: dense. */
-  readonly factored?: { rank: number; paths: number; envelope: number; mid: boolean };
+  readonly factored?: TinyFactored;
+  readonly onebit?: boolean;
+  /** Embedding and head are factored like this. */
+  readonly tables?: TinyFactored;
+  /** Of factored and OneBit linears and factored tables; with 8 their scales are rounded to what is stored. @default 16 */
+  readonly scaleBits?: ScaleBits;
+}
+
+export interface TinyFactored {
+  /** Of the first path; path p has p * `more` more. */
+  readonly rank: number;
+  /** @default 0 */
+  readonly more?: number;
+  readonly paths: number;
+  readonly envelope: number;
+  readonly mid: boolean;
 }
 
 /** config.json of a tiny model. */
@@ -65,6 +84,9 @@ export function tinyModel(options: TinyOptions = {}): Model {
     bias = false,
     tied = false,
     factored,
+    onebit = false,
+    tables,
+    scaleBits = 16,
     dtype = "f32",
   } = options;
   const spec = modelSpec(tinyConfig({ hidden, layers, vocab, bias, tied }), "a tiny model");
@@ -76,16 +98,17 @@ export function tinyModel(options: TinyOptions = {}): Model {
       denseFromF32(random(rows * cols, scale), rows, cols, withBias ? random(rows, 0.1) : undefined),
       dtype,
     );
-  const factoredLinear = (rows: number, cols: number): FactoredLinear => {
-    const { rank, paths, envelope, mid } = factored!;
-    const size = 1 / Math.sqrt(rank * cols * paths) / envelope;
+  const factoredLinear = (form: TinyFactored, rows: number, cols: number, gain = 1): FactoredLinear => {
+    const { more = 0, paths, envelope, mid } = form;
+    // Terms of an envelope add up, in both factors.
+    const size = gain / Math.sqrt(form.rank * cols * paths) / envelope ** 2;
     const around = (count: number, scale: number): Float32Array =>
       random(count, 0.3 * scale).map((v) => v + scale);
-    return {
+    const linear: FactoredLinear = {
       kind: "factored",
       rows,
       cols,
-      paths: Array.from({ length: paths }, () => ({
+      paths: Array.from({ length: paths }, (_, p) => form.rank + p * more).map((rank) => ({
         rank,
         envelope,
         outSigns: packSigns(random(rows * rank, 1), rows, rank),
@@ -95,19 +118,44 @@ export function tinyModel(options: TinyOptions = {}): Model {
         ...(mid && { midIn: around(envelope * rank, 1) }),
         ...(mid && envelope > 1 && { midOut: around(envelope * rank, 1) }),
       })),
+      ...(scaleBits === 8 && { scaleBits }),
+      ...(bias && rows !== vocab && { bias: random(rows, 0.1) }),
+    };
+    // As the file would hold them, so that a model in memory is the one that is written.
+    return scaleBits === 8 ? storedForm(linear) : linear;
+  };
+  const oneBitLinear = (rows: number, cols: number): OneBitLinear => {
+    const linear: OneBitLinear = {
+      kind: "onebit",
+      rows,
+      cols,
+      signs: packSigns(random(rows * cols, 1), rows, cols),
+      outScales: random(rows, 0.02).map((v) => v + 0.1),
+      inScales: random(cols, 0.3).map((v) => v + 1),
+      ...(scaleBits === 8 && { scaleBits }),
       ...(bias && { bias: random(rows, 0.1) }),
     };
+    return scaleBits === 8 ? storedForm(linear) : linear;
   };
   const linears = new Map<string, Linear>();
   for (let layer = 0; layer < layers; layer++) {
     for (const role of LINEAR_ROLES) {
       const { rows, cols } = spec.linearShapes[role];
-      const linear = factored ? factoredLinear(rows, cols) : dense(rows, cols, 1.5 / Math.sqrt(cols), bias);
-      linears.set(`${layer} ${role}`, linear);
+      const linear = (): Linear => {
+        if (onebit) return oneBitLinear(rows, cols);
+        return factored
+          ? factoredLinear(factored, rows, cols)
+          : dense(rows, cols, 1.5 / Math.sqrt(cols), bias);
+      };
+      linears.set(`${layer} ${role}`, linear());
     }
   }
-  const embedding = dense(vocab, hidden, 1, false);
-  const head = tied ? embedding : dense(vocab, hidden, 3 / Math.sqrt(hidden), false);
+  const table = (scale: number): Table =>
+    tables
+      ? factoredLinear(tables, vocab, hidden, scale * Math.sqrt(hidden))
+      : dense(vocab, hidden, scale, false);
+  const embedding = table(1);
+  const head = tied ? embedding : table(3 / Math.sqrt(hidden));
   const norms = new Map<string, Float32Array>();
   return {
     spec,
@@ -138,7 +186,7 @@ export function store(linear: DenseLinear, dtype: DenseLinear["storage"]["dtype"
   const { values } = linear.storage;
   if (dtype === "f16") return { ...linear, storage: { dtype, values: f32ToF16(values) } };
   if (dtype === "bf16") return { ...linear, storage: { dtype, values: f32ToBf16(values) } };
-  return quantiseRows(linear, dtype === "i8" ? 8 : 4);
+  return quantiseRows(linear, dtype === "i8" ? 8 : dtype === "i4" ? 4 : 2);
 }
 
 /** Token = byte; characters of several bytes are spread over tokens. Ids from 256 on are special and have no text. */

@@ -25,9 +25,11 @@ export class Programs {
   }
 
   admm(shape: AdmmShape, variant: AdmmVariant, careful: boolean): Promise<AdmmProgram> {
-    const { middle, projections, ridge, smallestRho } = variant;
-    return this.once(`admm ${middle} ${projections} ${ridge} ${smallestRho} ${careful}`, shape, () =>
-      compileAdmm(shape, variant, { threads: this.threads, careful }),
+    const { middle, projections, ridge, smallestRho, integer = false } = variant;
+    return this.once(
+      `admm ${middle} ${projections} ${ridge} ${smallestRho} ${integer} ${careful}`,
+      shape,
+      () => compileAdmm(shape, variant, { threads: this.threads, careful }),
     );
   }
 

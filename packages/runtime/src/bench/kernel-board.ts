@@ -10,11 +10,11 @@ import { setControl, writeProgram, type Segment } from "../program/build.js";
 import type { Value } from "../program/draft.js";
 import { Emitter, type SignBits } from "../program/emitter.js";
 import { emitDense } from "../program/lowering/dense.js";
-import { emitFactored } from "../program/lowering/factored.js";
 import { schedule, type Level } from "../program/schedule.js";
 import { ROW_PAD } from "../abi.js";
 import { Arena } from "../weights/arena.js";
 import { BITS_OF_DTYPE, pad } from "../weights/place.js";
+import { emitTerms, type TermsForm } from "./emit-terms.js";
 import { placeRandomDense, placeRandomFactored } from "./random-weights.js";
 
 /** y = W x for `tokens` tokens at once. */
@@ -27,6 +27,10 @@ export type Product =
       readonly tokens: number;
       /** @default 12 */
       readonly signBits?: SignBits;
+      /** l @default 1 */
+      readonly envelope?: number;
+      /** @default "shared" */
+      readonly terms?: TermsForm;
     }
   | {
       readonly kind: "dense";
@@ -36,16 +40,18 @@ export type Product =
       readonly tokens: number;
     };
 
-/** Multiply-accumulates (for signs: additions) of one product, tables not counted. */
+/** Multiply-accumulates (for signs: additions) of one product by its 2 l terms, tables not counted. */
 export function macsOf(product: Product): number {
   const { rows, cols, tokens } = product;
-  return tokens * (product.kind === "factored" ? product.rank * (rows + cols) : rows * cols);
+  if (product.kind === "dense") return tokens * rows * cols;
+  return tokens * (product.envelope ?? 1) * product.rank * (rows + cols);
 }
 
 /** Bytes of weights that one product reads, scales aside. */
 export function weightBytesOf(product: Product): number {
-  const macs = macsOf({ ...product, tokens: 1 });
-  return product.kind === "factored" ? macs / 8 : (macs * BITS_OF_DTYPE[product.dtype]) / 8;
+  const { rows, cols } = product;
+  if (product.kind === "factored") return (product.rank * (rows + cols)) / 8;
+  return (rows * cols * BITS_OF_DTYPE[product.dtype]) / 8;
 }
 
 export function signBitsOf(product: Product): SignBits {
@@ -91,7 +97,7 @@ export class KernelBoard {
     const x: Value = { ...emitter.rows(cols), address: placeInput(arena, inputs, cols, tokens) };
     const y = emitter.rows(rows);
     if (product.kind === "factored") {
-      emitFactored(emitter, x, placeRandomFactored(arena, rows, product.rank, cols), y);
+      emitTerms(emitter, x, placeRandomFactored(arena, product), y, product.terms ?? "shared");
     } else {
       emitDense(emitter, x, placeRandomDense(arena, product.dtype, rows, cols), y, false);
     }

@@ -56,7 +56,12 @@ const signs = (
   cols,
   tokens,
 });
-const dense = (dtype: "f32" | "f16" | "i8" | "i4", rows: number, cols: number, tokens = 1): Product => ({
+const dense = (
+  dtype: "f32" | "f16" | "i8" | "i4" | "i2",
+  rows: number,
+  cols: number,
+  tokens = 1,
+): Product => ({
   kind: "dense",
   dtype,
   rows,
@@ -75,13 +80,16 @@ export const KERNEL_SHAPES: readonly Product[] = [
   signs(8192, 888, 2048),
   signs(11008, 1628, 4096),
   signs(4096, 80, 4096),
+  { ...signs(4096, 1024, 4096), envelope: 4 },
   signs(1536, 220, 576, 32),
   signs(8192, 888, 2048, 32),
   dense("i8", 49152, 576),
   dense("i4", 49152, 576),
+  dense("i2", 49152, 576),
   dense("f16", 49152, 576),
   dense("i8", 128256, 2048),
   dense("i4", 128256, 2048),
+  dense("i2", 128256, 2048),
   dense("f32", 1536, 576),
   dense("f32", 1536, 576, 32),
 ];
@@ -160,9 +168,10 @@ function rowOf(product: Product, threads: number, samples: readonly Sample[]): K
 function nameOf(product: Product): string {
   const { rows, cols, tokens } = product;
   const bits = signBitsOf(product);
+  const envelope = product.kind === "factored" ? (product.envelope ?? 1) : 1;
   const shape =
     product.kind === "factored"
-      ? `${bits === 12 ? "signs" : `signs (${bits} bits)`} ${rows} x ${product.rank} x ${cols}`
+      ? `${bits === 12 ? "signs" : `signs (${bits} bits)`} ${rows} x ${product.rank} x ${cols}${envelope > 1 ? `, l = ${envelope}` : ""}`
       : `${product.dtype} ${rows} x ${cols}`;
   return tokens === 1 ? shape : `${shape}, ${tokens} tokens`;
 }

@@ -1,39 +1,33 @@
 /** Weights of no meaning in the form the kernels read. */
-import {
-  DENSE_COL_PAD,
-  DENSE_ROW_TILE,
-  DTYPE_BF16,
-  DTYPE_F16,
-  DTYPE_F32,
-  DTYPE_I4,
-  DTYPE_I8,
-  ROW_PAD,
-  SIGN_ROW_TILE,
-} from "../abi.js";
+import { DENSE_COL_PAD, DENSE_ROW_TILE } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
 import { packedSignBytes } from "../weights/pack-signs.js";
 import {
   BITS_OF_DTYPE,
+  DTYPE_CODES,
   pad,
   type PlacedDense,
   type PlacedFactored,
   type PlacedSigns,
 } from "../weights/place.js";
 
-const DTYPE_CODES = { f32: DTYPE_F32, f16: DTYPE_F16, bf16: DTYPE_BF16, i8: DTYPE_I8, i4: DTYPE_I4 } as const;
 /** What crypto gives at once. */
 const RANDOM_BYTES = 65536;
 
-/** One path, envelope 1: the form of most packed models. */
-export function placeRandomFactored(arena: Arena, rows: number, rank: number, cols: number): PlacedFactored {
+/** One path: the form of most packed models, whose envelope is 1. */
+export function placeRandomFactored(
+  arena: Arena,
+  { rows, rank, cols, envelope = 1 }: { rows: number; rank: number; cols: number; envelope?: number },
+): PlacedFactored {
   const path = {
     rank,
+    envelope,
     inSigns: placeSigns(arena, rank, cols),
     outSigns: placeSigns(arena, rows, rank),
-    inScales: [placeOnes(arena, cols, ROW_PAD)],
-    midIn: [placeOnes(arena, rank, SIGN_ROW_TILE)],
-    midOut: [0],
-    outScales: [placeOnes(arena, rows, SIGN_ROW_TILE)],
+    inScales: arena.ones(cols, envelope),
+    midIn: arena.ones(rank, envelope),
+    midOut: envelope === 1 ? 0 : arena.ones(rank, envelope),
+    outScales: arena.ones(rows, envelope),
   };
   return { kind: "factored", rows, cols, paths: [path], bias: 0 };
 }
@@ -49,7 +43,7 @@ export function placeRandomDense(
   const weights = arena.allocate(bytes);
   // Repeated, this byte is a small normal number in every float format.
   arena.bytes(weights, bytes).fill(0x2c);
-  const rowScales = dtype === "i8" || dtype === "i4" ? placeOnes(arena, rows, DENSE_ROW_TILE) : 0;
+  const rowScales = BITS_OF_DTYPE[dtype] <= 8 ? arena.ones(rows) : 0;
   return { kind: "dense", rows, cols, dtype: DTYPE_CODES[dtype], weights, rowBytes, rowScales, bias: 0 };
 }
 
@@ -62,9 +56,4 @@ function placeSigns(arena: Arena, rows: number, cols: number): PlacedSigns {
     target.set(crypto.getRandomValues(block).subarray(0, Math.min(RANDOM_BYTES, bytes - at)), at);
   }
   return { weights, rows, cols };
-}
-
-/** Zero beyond `count`: that is what makes padded rows of a product zero. */
-function placeOnes(arena: Arena, count: number, multiple: number): number {
-  return arena.putFloats(new Float32Array(count).fill(1), pad(count, multiple));
 }

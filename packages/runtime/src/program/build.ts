@@ -18,10 +18,10 @@ import {
   SIGN_BLOCK,
   S_COLS,
   S_ROWS,
-  TABLE_BYTES_PER_INPUT,
+  S_TERMS,
 } from "../abi.js";
 import type { Arena } from "../weights/arena.js";
-import { pad, type PlacedDense } from "../weights/place.js";
+import { pad, type PlacedEmbedding, type PlacedTable } from "../weights/place.js";
 import type { PlacedSketch } from "../weights/place-sketch.js";
 import { allocateScratch, type ScratchPlan } from "./allocate.js";
 import { strideOf, type Draft, type Value } from "./draft.js";
@@ -31,6 +31,7 @@ import { dealShares } from "./deal.js";
 import { fuse } from "./fuse.js";
 import { fuseInputs } from "./fuse-inputs.js";
 import { emitSketchRows } from "./lowering/head.js";
+import { termBytes } from "./lowering/signs.js";
 import type { PlacedModel } from "./placed-model.js";
 import { ProgramOps } from "./program-ops.js";
 import { schedule, type Level } from "./schedule.js";
@@ -83,8 +84,8 @@ interface Part {
 }
 
 interface Tables {
-  readonly embedding: PlacedDense;
-  readonly head: PlacedDense;
+  readonly embedding: PlacedEmbedding;
+  readonly head: PlacedTable;
   readonly sketch?: PlacedSketch | undefined;
 }
 
@@ -224,6 +225,5 @@ function threadScratchBytes(draft: Draft): number {
   // Sixteen sums and a block of prepared inputs; tables and their steps.
   const sign = 64 + SIGN_BLOCK * 4;
   if (draft.op !== OP_SIGN_MULTIPLY) return sign;
-  const cols = operand(S_COLS);
-  return sign + cols * TABLE_BYTES_PER_INPUT + Math.ceil(cols / SIGN_BLOCK) * 4;
+  return sign + operand(S_TERMS) * termBytes(operand(S_COLS));
 }

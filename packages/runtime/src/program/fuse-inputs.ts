@@ -15,11 +15,14 @@ import {
   N_EPS,
   N_FEATURES,
   N_KIND,
+  N_RESIDUAL,
   N_WEIGHT,
   OP_ACTIVATE,
   OP_NORM,
   OP_SIGN_MULTIPLY,
   OP_SIGN_TABLES,
+  S_TERMS,
+  T_TERMS,
   W_SRC,
   X_KIND,
   X_TIMES,
@@ -33,7 +36,7 @@ export function fuseInputs(drafts: Draft[], kept: Value): void {
     const input = inputOf(draft);
     if (input === undefined || draft.writes[0] === kept) continue;
     const readers = drafts.filter((reader) => reader.reads.includes(draft.writes[0]));
-    if (readers.length === 0 || !readers.every((reader) => takesInput(reader, draft.writes[0]))) continue;
+    if (readers.length === 0 || !readers.every((reader) => takesInput(reader, draft))) continue;
     for (const reader of readers) {
       Object.assign(reader.operands, input, { [W_SRC]: draft.operands[W_SRC] });
       reader.reads = [...draft.reads, ...reader.reads.filter((value) => value !== draft.writes[0])];
@@ -44,7 +47,7 @@ export function fuseInputs(drafts: Draft[], kept: Value): void {
 
 /** The words that do the work of `draft` inside of its readers. */
 function inputOf({ op, operands }: Draft): Record<number, Operand> | undefined {
-  if (op === OP_NORM && operands[N_KIND] === NORM_RMS && operands[N_BIAS] === 0) {
+  if (op === OP_NORM && operands[N_KIND] === NORM_RMS && operands[N_BIAS] === 0 && !operands[N_RESIDUAL]) {
     return {
       [I_KIND]: I_RMS,
       [I_OTHER]: operands[N_WEIGHT],
@@ -58,12 +61,15 @@ function inputOf({ op, operands }: Draft): Record<number, Operand> | undefined {
   return undefined;
 }
 
-function takesInput(reader: Draft, value: Value): boolean {
+function takesInput(reader: Draft, { op, writes }: Draft): boolean {
   const source = reader.operands[W_SRC];
+  const terms = reader.operands[reader.op === OP_SIGN_TABLES ? T_TERMS : S_TERMS];
+  // Activations cost more than a barrier where every term computed them anew.
+  if (op === OP_ACTIVATE && terms !== 1) return false;
   return (
     (reader.op === OP_SIGN_TABLES || reader.op === OP_SIGN_MULTIPLY) &&
     reader.operands[I_KIND] === undefined &&
     isValue(source) &&
-    source === value
+    source === writes[0]
   );
 }

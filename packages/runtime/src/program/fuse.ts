@@ -2,10 +2,12 @@
 import {
   E_OTHER,
   M_RESIDUAL,
+  N_RESIDUAL,
   OP_ACTIVATE,
   OP_ADD,
   OP_DENSE,
   OP_MULTIPLY,
+  OP_NORM,
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
@@ -16,9 +18,10 @@ import {
 } from "../abi.js";
 import { isValue, replaceRead, type Draft, type Value } from "./draft.js";
 
-/** Where the linears take the rows that they add to their product. */
+/** Where the linears take the rows that they add to their product; of a OneBit linear that is its norm. */
 const RESIDUAL_WORDS: ReadonlyMap<number | undefined, number> = new Map([
   [OP_DENSE, M_RESIDUAL],
+  [OP_NORM, N_RESIDUAL],
   [OP_SIGN_GEMM, S_RESIDUAL],
   [OP_SIGN_MULTIPLY, S_RESIDUAL],
   [OP_SIGN_PRODUCT, S_RESIDUAL],

@@ -20,13 +20,13 @@ import {
   X_KIND,
   X_TIMES,
 } from "../abi.js";
-import type { PlacedDense } from "../weights/place.js";
+import type { PlacedEmbedding, PlacedTable } from "../weights/place.js";
 import type { PlacedSketch } from "../weights/place-sketch.js";
 import type { Value } from "./draft.js";
 import type { Emitter } from "./emitter.js";
 import { emitAttention, emitRope } from "./lowering/attention.js";
 import { emitDense, emitEmbedding } from "./lowering/dense.js";
-import { emitFactored } from "./lowering/factored.js";
+import { emitFactored, emitFactoredEmbedding, emitOneBit } from "./lowering/factored.js";
 import { emitHead } from "./lowering/head.js";
 import { between } from "./lowering/rows.js";
 import type { PlacedModel } from "./placed-model.js";
@@ -47,12 +47,14 @@ export class ProgramOps implements Ops<Value> {
     this.#emitter = emitter;
   }
 
-  embed(table: PlacedDense): Value {
-    return emitEmbedding(this.#emitter, table);
+  embed(table: PlacedEmbedding): Value {
+    return table.kind === "factored"
+      ? emitFactoredEmbedding(this.#emitter, table)
+      : emitEmbedding(this.#emitter, table);
   }
 
   /** Logits of the tokens that are asked for. */
-  head(x: Value, table: PlacedDense, sketch?: PlacedSketch): Value {
+  head(x: Value, table: PlacedTable, sketch?: PlacedSketch): Value {
     return emitHead(this.#emitter, x, table, sketch);
   }
 
@@ -74,6 +76,7 @@ export class ProgramOps implements Ops<Value> {
     const linear = this.#model.linear(site);
     const y = this.#emitter.rows(linear.rows);
     if (linear.kind === "dense") emitDense(this.#emitter, x, linear, y, false);
+    else if (linear.kind === "onebit") emitOneBit(this.#emitter, x, linear, y);
     else emitFactored(this.#emitter, x, linear, y);
     return y;
   }

@@ -104,9 +104,9 @@ export class HeadSketch {
     const count = Math.min(SAMPLED_ROWS, head.rows);
     for (let i = 0; i < count; i++) {
       const index = Math.floor((i * head.rows) / count);
-      const row = readRow(memory, head.dtype, head.weights + index * head.rowBytes, cols);
+      const row = readRow(memory, head.dtype, head.weights + index * head.rowBytes, head.cols);
       const scale = head.rowScales ? memory.f32[(head.rowScales >>> 2) + index] : 1;
-      for (let c = 0; c < cols; c++) sum[c] += scale * row[c];
+      for (let c = 0; c < head.cols; c++) sum[c] += scale * row[c];
     }
     return orthonormal(sum, []) ?? new Float64Array(cols);
   }

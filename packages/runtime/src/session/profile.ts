@@ -14,11 +14,13 @@ import {
   OP_NORM,
   OP_SIGN_MULTIPLY,
   OP_SIGN_PRODUCT,
+  OP_SIGN_ROWS,
   OP_SIGN_TABLES,
   OP_SKETCH_ESTIMATE,
   OP_SKETCH_RESCORE,
   S_COLS,
   S_ROWS,
+  S_TERMS,
 } from "../abi.js";
 
 export interface ProfileRow {
@@ -48,6 +50,7 @@ export interface TimedInstruction {
 
 const NAMES = new Map<number, string>([
   [OP_EMBED, "embedding"],
+  [OP_SIGN_ROWS, "rows of a factored embedding"],
   [OP_NORM, "norm"],
   [OP_DENSE, "dense product"],
   [OP_SIGN_TABLES, "tables (with norm or activation)"],
@@ -72,13 +75,13 @@ export function summarise(times: readonly TimedInstruction[]): TokenProfile {
       signs: 0,
       bytes: 0,
     };
-    const added = op === OP_SIGN_PRODUCT || op === OP_SIGN_MULTIPLY ? words[S_ROWS] * words[S_COLS] : 0;
+    const read = op === OP_SIGN_PRODUCT || op === OP_SIGN_MULTIPLY ? words[S_ROWS] * words[S_COLS] : 0;
     rows.set(instruction, {
       instruction,
       count: count + 1,
       microseconds: microseconds + milliseconds * 1000,
-      signs: signs + added,
-      bytes: bytes + (op === OP_DENSE ? words[M_ROWS] * words[M_ROW_BYTES] : added / 8),
+      signs: signs + read * words[S_TERMS],
+      bytes: bytes + (op === OP_DENSE ? words[M_ROWS] * words[M_ROW_BYTES] : read / 8),
     });
   }
   const sorted = [...rows.values()].sort((a, b) => b.microseconds - a.microseconds);

@@ -7,6 +7,7 @@ import {
   DTYPE_BF16,
   DTYPE_F16,
   DTYPE_F32,
+  DTYPE_I2,
   DTYPE_I8,
   M_BIAS,
   M_COLS,
@@ -17,6 +18,7 @@ import {
   M_ROW_BYTES,
   M_ROW_SCALES,
   M_WEIGHTS,
+  M_WIDTH,
   W_DST,
   W_DST_STRIDE,
   W_SRC,
@@ -34,8 +36,17 @@ export function readRow(m: MemoryViews, dtype: number, at: number, cols: number)
   if (dtype === DTYPE_BF16) return bf16ToF32(half);
   if (dtype === DTYPE_I8) return Float32Array.from(m.i8.subarray(at, at + cols));
   const row = new Float32Array(cols);
+  if (dtype === DTYPE_I2) {
+    for (let i = 0; i < cols; i++) row[i] = ((m.u8[at + (i >>> 2)] >>> ((i & 3) * 2)) & 3) - 1.5;
+    return row;
+  }
   for (let i = 0; i < cols; i++) row[i] = ((m.u8[at + (i >>> 1)] >>> ((i & 1) * 4)) & 15) - 8;
   return row;
+}
+
+/** Columns of a row that are weights: 2-bit codes have none for zero, so what pads their rows does not count. */
+export function widthOf(m: MemoryViews, pc: number): number {
+  return word(m, pc, word(m, pc, M_DTYPE) === DTYPE_I2 ? M_WIDTH : M_COLS);
 }
 
 export function dense(m: MemoryViews, pc: number): void {
@@ -77,7 +88,8 @@ export function embed(m: MemoryViews, pc: number): void {
       cols,
     );
     const y = floats(m, pc, W_DST) + token * stride;
-    for (let i = 0; i < cols; i++) m.f32[y + i] = scales ? row[i] * m.f32[scales + id] : row[i];
-    m.f32.fill(0, y + cols, y + stride);
+    const width = widthOf(m, pc);
+    for (let i = 0; i < width; i++) m.f32[y + i] = scales ? row[i] * m.f32[scales + id] : row[i];
+    m.f32.fill(0, y + width, y + stride);
   }
 }

@@ -10,13 +10,16 @@ import {
   OP_DENSE,
   OP_EMBED,
   OP_HEADS,
+  OP_LEVELS,
   OP_MULTIPLY,
   OP_NORM,
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_PACK_SIGNS,
   OP_SIGN_PRODUCT,
+  OP_SIGN_ROWS,
   OP_SIGN_TABLES,
+  OP_TIMES_BASE,
   OP_WIDEN,
   OP_STORE_KV,
   OP_SKETCH_ESTIMATE,
@@ -31,8 +34,9 @@ import { storeKv } from "./kv-cache.js";
 import { word, type MemoryViews, type Twin } from "./memory.js";
 import { norm } from "./norm.js";
 import { signGemm } from "./sign-gemm.js";
+import { signRows } from "./sign-rows.js";
 import { signMultiply, signProduct, signTables } from "./sign.js";
-import { copyRows, packStoredSigns, widenValues } from "./pack.js";
+import { copyRows, levels, packStoredSigns, timesBase, widenValues } from "./pack.js";
 import { sketchEstimate, sketchRescore } from "./shortlist.js";
 import { sketchRows } from "./sketch-rows.js";
 
@@ -45,6 +49,7 @@ const TWINS = new Map<number, Twin>([
   [OP_SIGN_PRODUCT, signProduct],
   [OP_SIGN_MULTIPLY, signMultiply],
   [OP_SIGN_GEMM, signGemm],
+  [OP_SIGN_ROWS, signRows],
   [OP_HEADS, heads],
   [OP_ATTENTION, attention],
   [OP_ATTEND_TOKEN, attendToken],
@@ -57,6 +62,8 @@ const TWINS = new Map<number, Twin>([
   [OP_MULTIPLY, multiply],
   [OP_PACK_SIGNS, packStoredSigns],
   [OP_WIDEN, widenValues],
+  [OP_LEVELS, levels],
+  [OP_TIMES_BASE, timesBase],
   [OP_COPY_ROWS, copyRows],
 ]);
 

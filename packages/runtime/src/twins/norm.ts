@@ -6,6 +6,7 @@ import {
   N_EPS,
   N_FEATURES,
   N_KIND,
+  N_RESIDUAL,
   N_WEIGHT,
   W_DST,
   W_DST_STRIDE,
@@ -17,27 +18,25 @@ import { control, floats, real, word, type MemoryViews } from "./memory.js";
 
 const f = Math.fround;
 
-/** Sum of `count` floats: four lanes, then what is left of a whole vector. */
+/** Sum of `count` floats: four vectors of four lanes, then what is left of sixteen. */
 function total(values: Float32Array, at: number, count: number): number {
-  const lanes = [0, 0, 0, 0];
-  const whole = count & ~3;
-  for (let i = 0; i < whole; i++) lanes[i & 3] = f(lanes[i & 3] + values[at + i]);
-  let sum = sumLanes(lanes[0], lanes[1], lanes[2], lanes[3]);
-  for (let i = whole; i < count; i++) sum = f(sum + values[at + i]);
-  return sum;
+  return sixteenLanes(count, (i) => values[at + i]);
 }
 
 /** Sum of squares of x - shift: four vectors of four lanes, then what is left of sixteen. */
 function power(values: Float32Array, at: number, count: number, shift: number): number {
-  const square = (i: number): number => f(f(values[at + i] - shift) * f(values[at + i] - shift));
+  return sixteenLanes(count, (i) => f(f(values[at + i] - shift) * f(values[at + i] - shift)));
+}
+
+function sixteenLanes(count: number, value: (i: number) => number): number {
   const lanes = new Float32Array(16);
   const whole = count & ~15;
-  for (let i = 0; i < whole; i++) lanes[i & 15] += square(i);
+  for (let i = 0; i < whole; i++) lanes[i & 15] += value(i);
   const [a, b, c, d] = [0, 1, 2, 3].map((i) =>
     f(f(lanes[i] + lanes[i + 4]) + f(lanes[i + 8] + lanes[i + 12])),
   );
   let sum = sumLanes(a, b, c, d);
-  for (let i = whole; i < count; i++) sum = f(sum + square(i));
+  for (let i = whole; i < count; i++) sum = f(sum + value(i));
   return sum;
 }
 
@@ -57,6 +56,7 @@ export function norm(m: MemoryViews, pc: number): void {
   const stride = word(m, pc, W_DST_STRIDE);
   const weight = floats(m, pc, N_WEIGHT);
   const bias = floats(m, pc, N_BIAS);
+  const residual = floats(m, pc, N_RESIDUAL);
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
     const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
     const y = floats(m, pc, W_DST) + token * stride;
@@ -65,7 +65,8 @@ export function norm(m: MemoryViews, pc: number): void {
     const scale = inverseDeviation(m.f32, x, features, mean, real(m, pc, N_EPS));
     for (let i = 0; i < features; i++) {
       const v = f(f(f(m.f32[x + i] - mean) * scale) * m.f32[weight + i]);
-      m.f32[y + i] = bias ? v + m.f32[bias + i] : v;
+      const biased = bias ? f(v + m.f32[bias + i]) : v;
+      m.f32[y + i] = residual ? biased + m.f32[residual + token * stride + i] : biased;
     }
     m.f32.fill(0, y + features, y + stride);
   }

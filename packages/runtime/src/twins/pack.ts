@@ -1,4 +1,4 @@
-/** Twins of the loading kernels: stored signs, floats and rows into the form the other kernels read. */
+/** Twins of the loading kernels: stored signs, floats, codes and rows into the form the other kernels read. */
 import { bf16ToF32, f16ToF32, paddingIsClear, transposeSigns, type SignMatrix } from "@subbit/core";
 import {
   C_DST_BYTES,
@@ -17,11 +17,12 @@ import {
   V_COUNT,
   V_DTYPE,
   V_FINITE,
+  V_LEVELS,
   W_DST,
   W_SRC,
 } from "../abi.js";
 import { packSigns, packedSignBytes } from "../weights/pack-signs.js";
-import { word, type MemoryViews, type Twin } from "./memory.js";
+import { floats, word, type MemoryViews, type Twin } from "./memory.js";
 
 /** Bytes of a copy, so that a stored tensor may begin anywhere. */
 function stored(m: MemoryViews, pc: number, bytes: number): ArrayBuffer {
@@ -57,6 +58,17 @@ export const widenValues: Twin = (m, pc) => {
   else values = bf16ToF32(new Uint16Array(bytes));
   m.u8.set(new Uint8Array(values.buffer), word(m, pc, W_DST));
   if (word(m, pc, V_FINITE) !== 0 && !values.every(Number.isFinite)) damaged(m, pc);
+};
+
+export const levels: Twin = (m, pc) => {
+  const codes = new Uint8Array(stored(m, pc, word(m, pc, V_COUNT)));
+  codes.forEach((code, i) => (m.f32[floats(m, pc, W_DST) + i] = m.f32[floats(m, pc, V_LEVELS) + code]));
+};
+
+export const timesBase: Twin = (m, pc) => {
+  const [base, dst] = [W_SRC, W_DST].map((index) => floats(m, pc, index));
+  // Adding zero leaves no -0.
+  for (let i = 0; i < word(m, pc, V_COUNT); i++) m.f32[dst + i] = m.f32[dst + i] * m.f32[base] + 0;
 };
 
 export const copyRows: Twin = (m, pc) => {

@@ -1,5 +1,6 @@
 /** Twin of the sign GEMM: the same two roundings of the inputs, exact integer sums a block, blocks added in order. */
 import {
+  CTRL_HEAD_FIRST,
   CTRL_TOKENS,
   GEMM_BLOCK,
   S_IN_SCALE,
@@ -8,11 +9,14 @@ import {
   S_ACCUMULATE,
   S_BIAS,
   S_COLS,
+  S_HEAD_ONLY,
   S_RESIDUAL,
   S_ROWS,
   S_SCALE,
+  S_TERMS,
   S_WEIGHTS,
   GEMM_LIMIT,
+  ROW_PAD,
   W_DST,
   W_DST_STRIDE,
   W_SRC,
@@ -87,33 +91,48 @@ function rowSum(m: MemoryViews, at: number, entries: Int32Array): number {
 
 export function signGemm(m: MemoryViews, pc: number): void {
   const rows = word(m, pc, S_ROWS);
-  const cols = word(m, pc, S_COLS);
   const stride = word(m, pc, W_DST_STRIDE);
-  const [inScale, scale, bias, residual, dst] = [S_IN_SCALE, S_SCALE, S_BIAS, S_RESIDUAL, W_DST].map(
-    (index) => floats(m, pc, index),
-  );
-  for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
-    const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
-    const sums = new Float32Array(rows);
-    for (let first = 0; first < cols; first += GEMM_BLOCK) {
-      const block = m.f32.slice(x + first, x + Math.min(first + GEMM_BLOCK, cols));
-      if (inScale) for (let i = 0; i < block.length; i++) block[i] *= m.f32[inScale + first + i];
-      const { step, entries } = blockEntries(block);
-      for (let tile = 0; tile < rows; tile += SIGN_ROW_TILE) {
-        const weights = word(m, pc, S_WEIGHTS) + (tile / SIGN_ROW_TILE) * cols * 2 + first * 2;
-        for (let lane = 0; lane < SIGN_ROW_TILE; lane++) {
-          sums[tile + rowOfByte(lane)] += f(rowSum(m, weights + lane, entries) * step);
-        }
-      }
-    }
-    for (let r = 0; r < rows; r++) {
-      const at = token * stride + r;
-      let value = f(sums[r] * m.f32[scale + r]);
-      if (word(m, pc, S_ACCUMULATE)) value = f(value + m.f32[dst + at]);
-      if (bias) value = f(value + m.f32[bias + r]);
-      if (residual) value = f(value + m.f32[residual + at]);
-      m.f32[dst + at] = value;
-    }
+  const dst = floats(m, pc, W_DST);
+  const first = word(m, pc, S_HEAD_ONLY) ? control(m, CTRL_HEAD_FIRST) : 0;
+  for (let token = first; token < control(m, CTRL_TOKENS); token++) {
+    const terms = Math.max(1, word(m, pc, S_TERMS));
+    for (let term = 0; term < terms; term++) finishTerm(m, pc, token, term, term + 1 === terms);
     m.f32.fill(0, dst + token * stride + rows, dst + (token + 1) * stride);
   }
+}
+
+/** Sums of one term of one token, before its scale. */
+function termSums(m: MemoryViews, pc: number, token: number, term: number): Float32Array {
+  const cols = word(m, pc, S_COLS);
+  const inScale = floats(m, pc, S_IN_SCALE);
+  const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
+  const sums = new Float32Array(word(m, pc, S_ROWS));
+  for (let first = 0; first < cols; first += GEMM_BLOCK) {
+    const block = m.f32.slice(x + first, x + Math.min(first + GEMM_BLOCK, cols));
+    if (inScale) for (let i = 0; i < block.length; i++) block[i] *= m.f32[inScale + term * cols + first + i];
+    const { step, entries } = blockEntries(block);
+    for (let tile = 0; tile < sums.length; tile += SIGN_ROW_TILE) {
+      const weights = word(m, pc, S_WEIGHTS) + (tile / SIGN_ROW_TILE) * cols * 2 + first * 2;
+      for (let lane = 0; lane < SIGN_ROW_TILE; lane++) {
+        sums[tile + rowOfByte(lane)] += f(rowSum(m, weights + lane, entries) * step);
+      }
+    }
+  }
+  return sums;
+}
+
+function finishTerm(m: MemoryViews, pc: number, token: number, term: number, last: boolean): void {
+  const [scales, bias, residual, dst] = [S_SCALE, S_BIAS, S_RESIDUAL, W_DST].map((index) =>
+    floats(m, pc, index),
+  );
+  const rows = word(m, pc, S_ROWS);
+  const scale = scales + term * Math.ceil(rows / ROW_PAD) * ROW_PAD;
+  termSums(m, pc, token, term).forEach((sum, r) => {
+    const at = token * word(m, pc, W_DST_STRIDE) + r;
+    let value = f(sum * m.f32[scale + r]);
+    if (term > 0 || word(m, pc, S_ACCUMULATE)) value = f(value + m.f32[dst + at]);
+    if (last && bias) value = f(value + m.f32[bias + r]);
+    if (last && residual) value = f(value + m.f32[residual + at]);
+    m.f32[dst + at] = value;
+  });
 }

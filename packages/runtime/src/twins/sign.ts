@@ -14,6 +14,7 @@ import {
   I_RMS,
   LUT12,
   LUT8,
+  ROW_PAD,
   SIGN_BLOCK,
   SIGN_CHUNK,
   SIGN_ROW_TILE,
@@ -25,11 +26,15 @@ import {
   S_RESIDUAL,
   S_ROWS,
   S_SCALE,
+  S_TERMS,
+  S_TERM_BYTES,
   S_WEIGHTS,
   TABLE_BYTES_PER_INPUT,
   TABLE_LIMIT,
   T_COLS,
   T_SCALE,
+  T_TERMS,
+  T_TERM_BYTES,
   W_DST,
   W_DST_STRIDE,
   W_SRC,
@@ -119,10 +124,19 @@ function rowTables(m: MemoryViews, pc: number, token: number, cols: number, scal
   }
 }
 
+/** Input scales of a term. */
+function scaleOf(scale: number, term: number, cols: number): number {
+  return scale === 0 ? 0 : scale + term * cols;
+}
+
 export function signTables(m: MemoryViews, pc: number): void {
+  const cols = word(m, pc, T_COLS);
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
-    const tables = word(m, pc, W_DST) + token * word(m, pc, W_DST_STRIDE);
-    rowTables(m, pc, token, word(m, pc, T_COLS), floats(m, pc, T_SCALE), tables);
+    for (let term = 0; term < Math.max(1, word(m, pc, T_TERMS)); term++) {
+      const tables =
+        word(m, pc, W_DST) + token * word(m, pc, W_DST_STRIDE) + term * word(m, pc, T_TERM_BYTES);
+      rowTables(m, pc, token, cols, scaleOf(floats(m, pc, T_SCALE), term, cols), tables);
+    }
   }
 }
 
@@ -142,14 +156,16 @@ function blockSums(m: MemoryViews, pc: number, weights: number, tables: number, 
   return sums;
 }
 
-/** One row of dst from the tables of its token. */
-function rowProduct(m: MemoryViews, pc: number, token: number, tables: number): void {
+/** One term of one row of dst, from its tables. */
+function rowProduct(m: MemoryViews, pc: number, token: number, tables: number, term: number): void {
   const rows = word(m, pc, S_ROWS);
   const cols = word(m, pc, S_COLS);
   const stride = word(m, pc, W_DST_STRIDE);
-  const [scale, bias, residual, dst] = [S_SCALE, S_BIAS, S_RESIDUAL, W_DST].map((index) =>
+  const [scales, bias, residual, dst] = [S_SCALE, S_BIAS, S_RESIDUAL, W_DST].map((index) =>
     floats(m, pc, index),
   );
+  const scale = scales + term * Math.ceil(rows / ROW_PAD) * ROW_PAD;
+  const last = term + 1 === termsOf(m, pc);
   const steps = (tables + cols * TABLE_BYTES_PER_INPUT) >>> 2;
   for (let tile = 0; tile < rows; tile += SIGN_ROW_TILE) {
     const acc = new Float32Array(SIGN_ROW_TILE);
@@ -163,26 +179,37 @@ function rowProduct(m: MemoryViews, pc: number, token: number, tables: number): 
     for (let r = 0; r < SIGN_ROW_TILE; r++) {
       const at = token * stride + tile + r;
       let value = f(acc[r] * m.f32[scale + tile + r]);
-      if (word(m, pc, S_ACCUMULATE)) value = f(value + m.f32[dst + at]);
-      if (bias) value = f(value + m.f32[bias + tile + r]);
-      if (residual) value = f(value + m.f32[residual + at]);
+      if (term > 0 || word(m, pc, S_ACCUMULATE)) value = f(value + m.f32[dst + at]);
+      if (last && bias) value = f(value + m.f32[bias + tile + r]);
+      if (last && residual) value = f(value + m.f32[residual + at]);
       m.f32[dst + at] = value;
     }
   }
   m.f32.fill(0, dst + token * stride + rows, dst + (token + 1) * stride);
 }
 
+function termsOf(m: MemoryViews, pc: number): number {
+  return Math.max(1, word(m, pc, S_TERMS));
+}
+
 export function signProduct(m: MemoryViews, pc: number): void {
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
-    rowProduct(m, pc, token, word(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE));
+    for (let term = 0; term < termsOf(m, pc); term++) {
+      const tables =
+        word(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE) + term * word(m, pc, S_TERM_BYTES);
+      rowProduct(m, pc, token, tables, term);
+    }
   }
 }
 
 /** Tables go to the scratch of thread 0. */
 export function signMultiply(m: MemoryViews, pc: number): void {
   const tables = control(m, CTRL_SCRATCH);
+  const cols = word(m, pc, S_COLS);
   for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
-    rowTables(m, pc, token, word(m, pc, S_COLS), floats(m, pc, S_IN_SCALE), tables);
-    rowProduct(m, pc, token, tables);
+    for (let term = 0; term < termsOf(m, pc); term++) {
+      rowTables(m, pc, token, cols, scaleOf(floats(m, pc, S_IN_SCALE), term, cols), tables);
+      rowProduct(m, pc, token, tables, term);
+    }
   }
 }

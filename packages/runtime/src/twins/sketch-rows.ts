@@ -27,7 +27,7 @@ import {
   Y_STEP,
 } from "../abi.js";
 import { dot, nearest, sumLanes } from "./arithmetic.js";
-import { readRow } from "./dense.js";
+import { readRow, widthOf } from "./dense.js";
 import { floats, word, type MemoryViews } from "./memory.js";
 import { rotate } from "./rotate.js";
 
@@ -80,7 +80,9 @@ function sketchRow(m: MemoryViews, pc: number, sketch: Sketch, row: number): voi
   const tile = Math.floor(row / SKETCH_TILE);
   const r = row % SKETCH_TILE;
   const stored = word(m, pc, M_WEIGHTS) + row * word(m, pc, M_ROW_BYTES);
-  const v = readRow(m, word(m, pc, M_DTYPE), stored, cols).slice();
+  const v = readRow(m, word(m, pc, M_DTYPE), stored, cols)
+    .slice()
+    .fill(0, widthOf(m, pc));
   const scales = floats(m, pc, M_ROW_SCALES);
   if (scales) for (let i = 0; i < cols; i++) v[i] *= m.f32[scales + row];
   const product = (x: Float32Array, y: Float32Array): number => dot(m.fused, x, 0, y, 0, cols);

@@ -1,6 +1,6 @@
 /** One growing WebAssembly memory and a bump allocator over it: everything a model needs lives here. */
 import { SubbitError } from "@subbit/core";
-import { CTRL_END } from "../abi.js";
+import { CTRL_END, ROW_PAD } from "../abi.js";
 
 const PAGE_BYTES = 65536;
 /** What 32-bit addresses reach. */
@@ -15,6 +15,8 @@ export const MAX_MODEL_BYTES = 3.5 * 2 ** 30;
 export class Arena {
   readonly memory: WebAssembly.Memory;
   #used = CTRL_END;
+  /** Addresses of vectors of ones, by their number and length. */
+  readonly #ones = new Map<string, number>();
 
   /**
    * @param shared whether threads will share it
@@ -67,6 +69,19 @@ export class Arena {
   putFloats(values: Float32Array, length: number): number {
     const at = this.allocate(length * 4);
     this.floats(at, values.length).set(values);
+    return at;
+  }
+
+  /** Address of `vectors` vectors of `length` ones, each padded with zeros to ROW_PAD; the same for the same shape. */
+  ones(length: number, vectors = 1): number {
+    const key = `${vectors} ${length}`;
+    let at = this.#ones.get(key);
+    if (at === undefined) {
+      const padded = Math.ceil(length / ROW_PAD) * ROW_PAD;
+      at = this.allocate(vectors * padded * 4);
+      for (let v = 0; v < vectors; v++) this.floats(at + v * padded * 4, length).fill(1);
+      this.#ones.set(key, at);
+    }
     return at;
   }
 }

@@ -1,5 +1,5 @@
 /** Bytes a model will need, from its manifest and tensor list alone: so that one that cannot fit is refused before it is read. */
-import { LINEAR_ROLES, type Model } from "@subbit/core";
+import { LINEAR_ROLES, ranksOf, type LinearEntry, type Model } from "@subbit/core";
 import { DENSE_COL_PAD, DENSE_ROW_TILE, ROW_PAD } from "../abi.js";
 import { kvLayerBytes, type KvBits } from "../kv-layout.js";
 import { packedSignBytes } from "./pack-signs.js";
@@ -13,22 +13,33 @@ export function estimateWeightBytes(model: Model): number {
     for (const role of LINEAR_ROLES) {
       const name = spec.names.linear({ layer, role });
       const { rows, cols } = spec.linearShapes[role];
-      const entry = manifest?.linears[name];
-      if (entry?.kind === "factored") {
-        const { rank, paths, envelope } = entry;
-        const signs = packedSignBytes(rank, cols) + packedSignBytes(rows, rank);
-        bytes += paths * (signs + 4 * envelope * (rows + cols + 2 * rank));
-      } else {
-        bytes += denseBytes(rows, cols, entry?.bits ?? storedBits(model, `${name}.weight`));
-      }
+      bytes += entryBytes(manifest?.linears[name], rows, cols, () => storedBits(model, `${name}.weight`));
     }
   }
   const { vocabSize, hiddenSize, names, tiedHead } = spec;
-  const embeddingBits = manifest?.embedding.bits ?? storedBits(model, names.embedding);
-  bytes += denseBytes(vocabSize, hiddenSize, embeddingBits);
-  if (!tiedHead)
-    bytes += denseBytes(vocabSize, hiddenSize, manifest?.head?.bits ?? storedBits(model, names.head));
+  const embedding = manifest?.embedding;
+  bytes += entryBytes(embedding, vocabSize, hiddenSize, () => storedBits(model, names.embedding));
+  if (embedding?.kind === "factored") {
+    // A lookup multiplies with the second factor transposed.
+    for (const rank of ranksOf(embedding)) bytes += packedSignBytes(hiddenSize, rank);
+  }
+  if (!tiedHead) {
+    bytes += entryBytes(manifest?.head, vocabSize, hiddenSize, () => storedBits(model, names.head));
+  }
   return bytes;
+}
+
+/** @param bits of a dense matrix that no manifest describes */
+function entryBytes(entry: LinearEntry | undefined, rows: number, cols: number, bits: () => number): number {
+  if (entry?.kind === "factored") {
+    const { envelope } = entry;
+    return ranksOf(entry).reduce((sum, rank) => {
+      const signs = packedSignBytes(rank, cols) + packedSignBytes(rows, rank);
+      return sum + signs + 4 * envelope * (rows + cols + 2 * rank);
+    }, 0);
+  }
+  if (entry?.kind === "onebit") return packedSignBytes(rows, cols) + 4 * (rows + cols);
+  return denseBytes(rows, cols, entry?.bits ?? bits());
 }
 
 function denseBytes(rows: number, cols: number, bits: number): number {

@@ -79,6 +79,7 @@ export class Filler {
   readonly #arena: Arena;
   readonly #staged: StagedPiece[] = [];
   readonly #direct: DirectPiece[] = [];
+  readonly #last: number[][] = [];
 
   constructor(arena: Arena) {
     this.#arena = arena;
@@ -92,6 +93,11 @@ export class Filler {
     if (piece.bytes > 0) this.#direct.push(piece);
   }
 
+  /** Words of an instruction that runs once everything is read: on all of memory, in no order. */
+  afterwards(instruction: number[]): void {
+    this.#last.push(instruction);
+  }
+
   /**
    * Allocates the staging area; nothing may be allocated between this and the end of the filling it returns.
    * That throws `input` for damaged bytes or a file that ends early, `interrupted` when the signal fires.
@@ -103,6 +109,8 @@ export class Filler {
       staging: this.#arena.allocate(slotBytes),
       program: this.#arena.allocate(MAX_PARTS * INSTRUCTION_BYTES),
     }));
+    const lastBytes = this.#last.length * INSTRUCTION_BYTES;
+    const last = this.#arena.allocate(lastBytes);
     return async (executor, { signal, onProgress }) => {
       const total = stretches.reduce((sum, { bytes }) => sum + bytes, 0);
       let done = 0;
@@ -136,19 +144,35 @@ export class Filler {
         // Nothing is written to a memory whose load was given up.
         await reading?.arrived.catch(() => undefined);
       }
+      if (lastBytes > 0) {
+        this.#write(last, this.#last);
+        await executor.run(last, last + lastBytes, true);
+      }
     };
   }
 
   async #convert(executor: Executor, { offset, parts }: Stretch, slot: Slot): Promise<void> {
-    const words = new Uint32Array(this.#arena.memory.buffer, slot.program, parts.length * INSTRUCTION_WORDS);
-    words.fill(0);
-    parts.forEach((part, i) => {
-      const src = slot.staging + part.offset - offset;
-      words.set(part.piece.instruction(src, part.first, part.count), i * INSTRUCTION_WORDS);
-    });
+    const words = this.#write(
+      slot.program,
+      parts.map((part) =>
+        part.piece.instruction(slot.staging + part.offset - offset, part.first, part.count),
+      ),
+    );
     await executor.run(slot.program, slot.program + parts.length * INSTRUCTION_BYTES, true);
     const damaged = parts.find((_, i) => words[i * INSTRUCTION_WORDS + L_DAMAGED] !== 0);
     if (damaged !== undefined) throw inputError(damaged.piece.damage);
+  }
+
+  /** Instructions at `program`; their words. */
+  #write(program: number, instructions: readonly (readonly number[])[]): Uint32Array {
+    const words = new Uint32Array(
+      this.#arena.memory.buffer,
+      program,
+      instructions.length * INSTRUCTION_WORDS,
+    );
+    words.fill(0);
+    instructions.forEach((instruction, i) => words.set(instruction, i * INSTRUCTION_WORDS));
+    return words;
   }
 
   /** In the order of the files. */

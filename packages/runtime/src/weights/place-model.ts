@@ -16,12 +16,14 @@ import { Filler } from "./filler.js";
 import { placeAttention } from "./place-cache.js";
 import { StoredPlacer } from "./place-stored.js";
 import {
-  placeDense,
+  placeEmbedding,
+  placeHead,
   placeLinear,
   placeNorm,
-  type PlacedDense,
+  type PlacedEmbedding,
   type PlacedLinear,
   type PlacedNorm,
+  type PlacedTable,
 } from "./place.js";
 
 export interface PlaceOptions {
@@ -34,8 +36,8 @@ export interface PlaceOptions {
 
 export interface PlacedWeights {
   readonly model: PlacedModel;
-  readonly embedding: PlacedDense;
-  readonly head: PlacedDense;
+  readonly embedding: PlacedEmbedding;
+  readonly head: PlacedTable;
   /** Brings the weights to their places; absent where they are there already. */
   readonly filler: Filler | undefined;
 }
@@ -76,8 +78,8 @@ interface Weights {
   /** By `layer role`. */
   readonly linears: ReadonlyMap<string, PlacedLinear>;
   readonly norms: ReadonlyMap<string, PlacedNorm>;
-  readonly embedding: PlacedDense;
-  readonly head: PlacedDense;
+  readonly embedding: PlacedEmbedding;
+  readonly head: PlacedTable;
 }
 
 async function readWeights(arena: Arena, model: Model, options: PlaceOptions): Promise<Weights> {
@@ -88,8 +90,8 @@ async function readWeights(arena: Arena, model: Model, options: PlaceOptions): P
   const total = spec.layers + 1;
   const report = (done: number): void => onProgress?.({ stage: "load", done, total, unit: "blocks" });
   report(0);
-  const embedding = placeDense(arena, await model.embedding());
-  const head = spec.tiedHead ? embedding : placeDense(arena, await model.head());
+  const embedding = placeEmbedding(arena, await model.embedding());
+  const head = spec.tiedHead ? embedding : placeHead(arena, await model.head());
   norms.set("final-norm", placeNorm(arena, await model.norm({ role: "final-norm" })));
   report(1);
   for (let layer = 0; layer < spec.layers; layer++) {

@@ -1,6 +1,7 @@
 /** Room for the sketch of the head (assembly/sketch-rows.ts tells the idea); it is filled once hidden states have been seen. */
 import {
   DENSE_COL_PAD,
+  DTYPE_I2,
   DTYPE_I4,
   LIST_HEAD_BYTES,
   Q_BASIS,
@@ -58,11 +59,12 @@ export function isSketchWorth({ rows, cols }: PlacedDense): boolean {
   return rows >= WORTH_ROWS && rows * cols >= WORTH_WEIGHTS;
 }
 
-/** A second plane saves most of the rescoring; of a large head of 4-bit codes it would be a quarter more memory. */
+/** A second plane saves most of the rescoring; of a large head of 4 or 2-bit codes it would be a quarter or half as much again. */
 const LARGE_PLANE_BYTES = 8 << 20;
 
 function planesOf({ dtype, rows, cols }: PlacedDense): number {
-  return dtype === DTYPE_I4 && (rows * cols) / 8 > LARGE_PLANE_BYTES ? 1 : 2;
+  const small = dtype === DTYPE_I4 || dtype === DTYPE_I2;
+  return small && (rows * cols) / 8 > LARGE_PLANE_BYTES ? 1 : 2;
 }
 
 /** Bytes of the sketch of a [rows, cols] matrix at most, the work memory of threads not counted. */

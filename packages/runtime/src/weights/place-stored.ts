@@ -1,23 +1,24 @@
 /** Gives the tensors of a checkpoint their places in memory and says how they get there; nothing is read yet. */
 import {
   SubbitError,
+  oneBitNames,
   pathNames,
+  ranksOf,
   rowScalesName,
+  tableName,
   type FactoredEntry,
   type LinearSite,
   type Model,
   type NormSite,
+  type OneBitEntry,
+  type TableEntry,
   type TensorInfo,
 } from "@subbit/core";
 import {
   DENSE_COL_PAD,
   DENSE_ROW_TILE,
-  DTYPE_BF16,
-  DTYPE_F16,
-  DTYPE_F32,
   OP_COPY_ROWS,
   OP_PACK_SIGNS,
-  OP_WIDEN,
   ROW_PAD,
   SIGN_CHUNK,
   SIGN_ROW_TILE,
@@ -30,12 +31,16 @@ import {
   DTYPE_CODES,
   pad,
   type PlacedDense,
+  type PlacedEmbedding,
   type PlacedFactored,
   type PlacedLinear,
   type PlacedNorm,
+  type PlacedOneBit,
   type PlacedPath,
   type PlacedSigns,
+  type PlacedTable,
 } from "./place.js";
+import { StoredVectors } from "./stored-vectors.js";
 
 const STORAGE_OF = { F32: "f32", F16: "f16", BF16: "bf16", I8: "i8", U8: "i4" } as const;
 
@@ -47,11 +52,13 @@ export class StoredPlacer {
   readonly #arena: Arena;
   readonly #filler: Filler;
   readonly #model: Model;
+  readonly #vectors: StoredVectors;
 
   constructor(arena: Arena, filler: Filler, model: Model) {
     this.#arena = arena;
     this.#filler = filler;
     this.#model = model;
+    this.#vectors = new StoredVectors(arena, filler, model.checkpoint);
   }
 
   linear(site: LinearSite): PlacedLinear {
@@ -59,39 +66,63 @@ export class StoredPlacer {
     const name = spec.names.linear(site);
     const entry = manifest?.linears[name];
     if (entry?.kind === "factored") return this.#factored(name, entry);
+    if (entry?.kind === "onebit") return this.#oneBit(name, entry);
     // A manifest that disagrees with the spec was refused before.
     const { rows, cols, bias } = spec.linearShapes[site.role];
-    return this.#dense(`${name}.weight`, rows, cols, bias ? `${name}.bias` : undefined);
+    const weight = `${name}.weight`;
+    return this.#dense(weight, { rows, cols, bits: entry?.bits }, bias ? `${name}.bias` : undefined);
   }
 
-  embedding(): PlacedDense {
-    return this.#table(this.#model.spec.names.embedding);
+  /** May serve as the head as well. */
+  embedding(): PlacedEmbedding {
+    const { spec, manifest } = this.#model;
+    const weight = spec.names.embedding;
+    const entry = manifest?.embedding;
+    if (entry?.kind !== "factored") return this.#table(weight, entry);
+    const name = tableName(weight);
+    const placed = this.#factored(name, entry);
+    const paths = placed.paths.map((path, p) => ({
+      ...path,
+      inSignsTransposed: this.#signs(pathNames(name, p).inSigns, path.rank, entry.cols, true),
+    }));
+    return { ...placed, paths };
   }
 
-  head(): PlacedDense {
-    return this.#table(this.#model.spec.names.head);
+  head(): PlacedTable {
+    const { spec, manifest } = this.#model;
+    const weight = spec.names.head;
+    const entry = manifest?.head;
+    return entry?.kind === "factored" ? this.#factored(tableName(weight), entry) : this.#table(weight, entry);
   }
 
   norm(site: NormSite): PlacedNorm {
     const { spec } = this.#model;
     const name = spec.names.norm(site);
-    const vector = (tensor: string): number =>
-      this.#values(this.#info(tensor), 0, spec.hiddenSize, pad(spec.hiddenSize, ROW_PAD), false);
+    const vector = (tensor: string): number => this.#vectors.floats(tensor, spec.hiddenSize, ROW_PAD);
     return {
       weight: vector(`${name}.weight`),
       bias: spec.norm.kind === "layer" ? vector(`${name}.bias`) : 0,
     };
   }
 
-  #table(weight: string): PlacedDense {
-    const { vocabSize, hiddenSize } = this.#model.spec;
-    return this.#dense(weight, vocabSize, hiddenSize, undefined);
+  #table(weight: string, entry: Extract<TableEntry, { kind: "dense" }> | undefined): PlacedDense {
+    const { vocabSize: rows, hiddenSize: cols } = this.#model.spec;
+    return this.#dense(weight, { rows, cols, bits: entry?.bits }, undefined);
   }
 
-  /** Rows keep their stored form; they are padded to 16 columns where they do not end there already. */
-  #dense(weight: string, rows: number, cols: number, bias: string | undefined): PlacedDense {
+  /**
+   * Rows keep their stored form; they are padded to 16 columns where they do not end there already.
+   *
+   * @param shape `bits` where a manifest says them: codes of 4 and of 2 bits are both stored as bytes
+   */
+  #dense(
+    weight: string,
+    shape: { rows: number; cols: number; bits: number | undefined },
+    bias: string | undefined,
+  ): PlacedDense {
+    const { rows, cols } = shape;
     const info = this.#info(weight);
-    const storage = STORAGE_OF[info.dtype as keyof typeof STORAGE_OF];
+    const storage = shape.bits === 2 ? "i2" : STORAGE_OF[info.dtype as keyof typeof STORAGE_OF];
     const bits = BITS_OF_DTYPE[storage];
     const rowBytes = (pad(cols, DENSE_COL_PAD) * bits) / 8;
     const storedBytes = Math.ceil((cols * bits) / 8);
@@ -115,11 +146,6 @@ export class StoredPlacer {
         damage: "",
       });
     }
-    const quantised = storage === "i8" || storage === "i4";
-    const rowScales = quantised
-      ? this.#values(this.#info(rowScalesName(weight)), 0, rows, rowsPadded, true)
-      : 0;
-    const biasAt = bias === undefined ? 0 : this.#values(this.#info(bias), 0, rows, rowsPadded, false);
     return {
       kind: "dense",
       rows,
@@ -127,95 +153,79 @@ export class StoredPlacer {
       dtype: DTYPE_CODES[storage],
       weights,
       rowBytes,
-      rowScales,
-      bias: biasAt,
+      rowScales: bits <= 8 ? this.#vectors.finite(rowScalesName(weight), rows, DENSE_ROW_TILE) : 0,
+      bias: bias === undefined ? 0 : this.#vectors.floats(bias, rows, DENSE_ROW_TILE),
     };
   }
 
   #factored(name: string, entry: FactoredEntry): PlacedFactored {
-    const { rows, cols, biasBits } = entry;
+    const { rows, cols } = entry;
     return {
       kind: "factored",
       rows,
       cols,
-      paths: Array.from({ length: entry.paths }, (_, p) => this.#path(name, p, entry)),
-      bias:
-        biasBits === 0
-          ? 0
-          : this.#values(this.#info(`${name}.bias`), 0, rows, pad(rows, SIGN_ROW_TILE), false),
+      paths: ranksOf(entry).map((rank, p) => this.#path(name, p, rank, entry)),
+      bias: this.#bias(name, entry),
     };
   }
 
-  #path(name: string, p: number, { rows, cols, rank, envelope, midScale }: FactoredEntry): PlacedPath {
+  #path(name: string, p: number, rank: number, entry: FactoredEntry): PlacedPath {
+    const { rows, cols, envelope, midScale, scaleBits } = entry;
     const names = pathNames(name, p);
-    /** One padded vector for each rank-1 term of the tensor [envelope, length]. */
-    const terms = (tensor: string, length: number, multiple: number): number[] =>
-      Array.from({ length: envelope }, (_, j) =>
-        this.#values(this.#info(tensor), j * length, length, pad(length, multiple), true),
-      );
-    // The sign kernel always scales its output: that is what makes padded rows zero.
-    const ones = (): number[] =>
-      Array.from({ length: envelope }, () =>
-        this.#arena.putFloats(new Float32Array(rank).fill(1), pad(rank, SIGN_ROW_TILE)),
-      );
+    const scales = (tensor: string, length: number): number =>
+      this.#vectors.scales(tensor, { vectors: envelope, length, scaleBits });
     return {
       rank,
+      envelope,
       inSigns: this.#signs(names.inSigns, rank, cols, false),
       outSigns: this.#signs(names.outSigns, rank, rows, true),
-      inScales: terms(names.inScales, cols, ROW_PAD),
-      midIn: midScale ? terms(names.midIn, rank, SIGN_ROW_TILE) : ones(),
-      midOut:
-        midScale && envelope > 1 ? terms(names.midOut, rank, ROW_PAD) : new Array<number>(envelope).fill(0),
-      outScales: terms(names.outScales, rows, SIGN_ROW_TILE),
+      inScales: scales(names.inScales, cols),
+      // The sign kernel always scales its output: that is what makes padded rows zero.
+      midIn: midScale ? scales(names.midIn, rank) : this.#arena.ones(rank, envelope),
+      midOut: midScale && envelope > 1 ? scales(names.midOut, rank) : 0,
+      outScales: scales(names.outScales, rows),
     };
   }
 
-  /** Signs stored as [rank, length]; transposed, they are the matrix [length, rank]. */
-  #signs(tensor: string, rank: number, length: number, transposed: boolean): PlacedSigns {
+  #oneBit(name: string, entry: OneBitEntry): PlacedOneBit {
+    const { rows, cols, scaleBits } = entry;
+    const names = oneBitNames(name);
+    return {
+      kind: "onebit",
+      rows,
+      cols,
+      signs: this.#signs(names.signs, rows, cols, false),
+      outScales: this.#vectors.scales(names.outScales, { vectors: 1, length: rows, scaleBits }),
+      inScales: this.#vectors.scales(names.inScales, { vectors: 1, length: cols, scaleBits }),
+      ones: this.#arena.ones(rows),
+      bias: this.#bias(name, entry),
+    };
+  }
+
+  #bias(name: string, { biasBits, rows }: FactoredEntry | OneBitEntry): number {
+    return biasBits === 0 ? 0 : this.#vectors.floats(`${name}.bias`, rows, ROW_PAD);
+  }
+
+  /** Signs stored as [count, length]; transposed, they are the matrix [length, count]. */
+  #signs(tensor: string, count: number, length: number, transposed: boolean): PlacedSigns {
     const info = this.#info(tensor);
-    const [rows, cols] = transposed ? [length, rank] : [rank, length];
+    const [rows, cols] = transposed ? [length, count] : [count, length];
     const weights = this.#arena.allocate(packedSignBytes(rows, cols));
     const tileBytes = Math.ceil(cols / SIGN_CHUNK) * 64;
     this.#filler.stage({
       file: info.file,
       offset: info.offset,
-      units: rank,
+      units: count,
       unitBytes: Math.ceil(length / 32) * 4,
       // Whole tiles of the matrix, or whole chunks of the transposed one.
       granule: SIGN_CHUNK,
-      instruction: (src, first, count) => {
+      instruction: (src, first, units) => {
         const to = weights + (transposed ? (first / SIGN_CHUNK) * 64 : (first / SIGN_ROW_TILE) * tileBytes);
-        return [OP_PACK_SIGNS, src, 0, to, 0, count, length, transposed ? 1 : 0, tileBytes];
+        return [OP_PACK_SIGNS, src, 0, to, 0, units, length, transposed ? 1 : 0, tileBytes];
       },
       damage: `Tensor ${tensor} of ${this.#model.checkpoint.name} has set bits in its padding; the file is damaged.`,
     });
     return { weights, rows, cols };
-  }
-
-  /** Address of elements [begin, begin + count) as f32, with zeros up to `padded`. */
-  #values(info: TensorInfo, begin: number, count: number, padded: number, finite: boolean): number {
-    const at = this.#arena.allocate(padded * 4);
-    const bytes = info.dtype === "F32" ? 4 : 2;
-    const dtype = info.dtype === "F32" ? DTYPE_F32 : info.dtype === "F16" ? DTYPE_F16 : DTYPE_BF16;
-    this.#filler.stage({
-      file: info.file,
-      offset: info.offset + begin * bytes,
-      units: count,
-      unitBytes: bytes,
-      granule: 1,
-      instruction: (src, first, length) => [
-        OP_WIDEN,
-        src,
-        0,
-        at + first * 4,
-        0,
-        length,
-        dtype,
-        finite ? 1 : 0,
-      ],
-      damage: `Tensor ${info.name} of ${this.#model.checkpoint.name} holds a scale that is not finite; the file is damaged.`,
-    });
-    return at;
   }
 
   #info(tensor: string): TensorInfo {

@@ -1,15 +1,24 @@
 /** Puts linears and norms into the arena in the form the kernels read, and says where they lie. */
-import type { DenseLinear, FactoredLinear, FactoredPath, Linear, SignMatrix } from "@subbit/core";
+import {
+  transposeSigns,
+  type DenseLinear,
+  type FactoredLinear,
+  type FactoredPath,
+  type Linear,
+  type OneBitLinear,
+  type SignMatrix,
+  type Table,
+} from "@subbit/core";
 import {
   DENSE_COL_PAD,
   DENSE_ROW_TILE,
   DTYPE_BF16,
   DTYPE_F16,
   DTYPE_F32,
+  DTYPE_I2,
   DTYPE_I4,
   DTYPE_I8,
   ROW_PAD,
-  SIGN_ROW_TILE,
 } from "../abi.js";
 import type { Arena } from "./arena.js";
 import { packSigns, packedSignBytes } from "./pack-signs.js";
@@ -32,15 +41,18 @@ export interface PlacedSigns {
   readonly cols: number;
 }
 
+/** Scales are f32 [envelope, length padded to ROW_PAD], zero beyond the length. */
 export interface PlacedPath {
   readonly rank: number;
+  readonly envelope: number;
   readonly inSigns: PlacedSigns;
   readonly outSigns: PlacedSigns;
-  /** One address for each rank-1 term of the envelope. */
-  readonly inScales: readonly number[];
-  readonly midIn: readonly number[];
-  readonly midOut: readonly number[];
-  readonly outScales: readonly number[];
+  readonly inScales: number;
+  /** Ones where the path has no middle scale. */
+  readonly midIn: number;
+  /** 0: ones. */
+  readonly midOut: number;
+  readonly outScales: number;
 }
 
 export interface PlacedFactored {
@@ -51,7 +63,35 @@ export interface PlacedFactored {
   readonly bias: number;
 }
 
-export type PlacedLinear = PlacedDense | PlacedFactored;
+/** A path of an embedding: a lookup multiplies with S_in transposed. */
+export interface PlacedTablePath extends PlacedPath {
+  readonly inSignsTransposed: PlacedSigns;
+}
+
+/** A factored embedding; as a head it is what PlacedFactored says. */
+export interface PlacedTableFactors extends PlacedFactored {
+  readonly paths: readonly PlacedTablePath[];
+}
+
+export interface PlacedOneBit {
+  readonly kind: "onebit";
+  readonly rows: number;
+  readonly cols: number;
+  readonly signs: PlacedSigns;
+  /** f32 [rows padded to ROW_PAD] */
+  readonly outScales: number;
+  /** f32 [cols padded to ROW_PAD] */
+  readonly inScales: number;
+  /** f32 [rows padded to ROW_PAD]: the norm has no weights of its own. */
+  readonly ones: number;
+  /** f32 [rows padded to ROW_PAD], or 0. */
+  readonly bias: number;
+}
+
+export type PlacedLinear = PlacedDense | PlacedFactored | PlacedOneBit;
+export type PlacedEmbedding = PlacedDense | PlacedTableFactors;
+/** A head; a tied one is the embedding. */
+export type PlacedTable = PlacedDense | PlacedFactored;
 
 export interface PlacedNorm {
   readonly weight: number;
@@ -64,15 +104,32 @@ export const DTYPE_CODES = {
   bf16: DTYPE_BF16,
   i8: DTYPE_I8,
   i4: DTYPE_I4,
+  i2: DTYPE_I2,
 } as const;
-export const BITS_OF_DTYPE = { f32: 32, f16: 16, bf16: 16, i8: 8, i4: 4 } as const;
+export const BITS_OF_DTYPE = { f32: 32, f16: 16, bf16: 16, i8: 8, i4: 4, i2: 2 } as const;
 
 export function pad(count: number, multiple: number): number {
   return Math.ceil(count / multiple) * multiple;
 }
 
 export function placeLinear(arena: Arena, linear: Linear): PlacedLinear {
-  return linear.kind === "dense" ? placeDense(arena, linear) : placeFactored(arena, linear);
+  if (linear.kind === "dense") return placeDense(arena, linear);
+  return linear.kind === "onebit" ? placeOneBit(arena, linear) : placeFactored(arena, linear);
+}
+
+/** An embedding, which may serve as a head as well. */
+export function placeEmbedding(arena: Arena, table: Table): PlacedEmbedding {
+  if (table.kind === "dense") return placeDense(arena, table);
+  const placed = placeFactored(arena, table);
+  const paths = placed.paths.map((path, p) => ({
+    ...path,
+    inSignsTransposed: placeSigns(arena, transposeSigns(table.paths[p].inSigns)),
+  }));
+  return { ...placed, paths };
+}
+
+export function placeHead(arena: Arena, table: Table): PlacedTable {
+  return table.kind === "dense" ? placeDense(arena, table) : placeFactored(arena, table);
 }
 
 /** Rows are padded to 16 columns and four rows; the values stay as they are stored. */
@@ -115,29 +172,49 @@ function placeFactored(arena: Arena, linear: FactoredLinear): PlacedFactored {
     kind: "factored",
     rows,
     cols,
-    paths: linear.paths.map((path) => placePath(arena, path, rows, cols)),
-    bias: bias === undefined ? 0 : arena.putFloats(bias, pad(rows, SIGN_ROW_TILE)),
+    paths: linear.paths.map((path) => placePath(arena, path)),
+    bias: bias === undefined ? 0 : placeVectors(arena, bias, 1),
   };
 }
 
-function placePath(arena: Arena, path: FactoredPath, rows: number, cols: number): PlacedPath {
-  const { rank, envelope } = path;
-  /** One padded vector for each rank-1 term; `values` [envelope, length]. */
-  const terms = (values: Float32Array, length: number, multiple: number): number[] =>
-    Array.from({ length: envelope }, (_, j) =>
-      arena.putFloats(values.subarray(j * length, (j + 1) * length), pad(length, multiple)),
-    );
-  // The sign kernel always scales its output: that is what makes padded rows zero.
-  const ones = new Float32Array(envelope * rank).fill(1);
+function placePath(arena: Arena, path: FactoredPath): PlacedPath {
+  const { rank, envelope, midIn, midOut } = path;
   return {
     rank,
+    envelope,
     inSigns: placeSigns(arena, path.inSigns),
     outSigns: placeSigns(arena, path.outSigns),
-    inScales: terms(path.inScales, cols, ROW_PAD),
-    midIn: terms(path.midIn ?? ones, rank, SIGN_ROW_TILE),
-    midOut: path.midOut === undefined ? Array<number>(envelope).fill(0) : terms(path.midOut, rank, ROW_PAD),
-    outScales: terms(path.outScales, rows, SIGN_ROW_TILE),
+    inScales: placeVectors(arena, path.inScales, envelope),
+    // The sign kernel always scales its output: that is what makes padded rows zero.
+    midIn: midIn === undefined ? arena.ones(rank, envelope) : placeVectors(arena, midIn, envelope),
+    midOut: midOut === undefined ? 0 : placeVectors(arena, midOut, envelope),
+    outScales: placeVectors(arena, path.outScales, envelope),
   };
+}
+
+function placeOneBit(arena: Arena, linear: OneBitLinear): PlacedOneBit {
+  const { rows, cols, signs, outScales, inScales, bias } = linear;
+  return {
+    kind: "onebit",
+    rows,
+    cols,
+    signs: placeSigns(arena, signs),
+    outScales: placeVectors(arena, outScales, 1),
+    inScales: placeVectors(arena, inScales, 1),
+    ones: arena.ones(rows),
+    bias: bias === undefined ? 0 : placeVectors(arena, bias, 1),
+  };
+}
+
+/** `values` [vectors, length], each vector padded with zeros. */
+function placeVectors(arena: Arena, values: Float32Array, vectors: number): number {
+  const length = values.length / vectors;
+  const padded = pad(length, ROW_PAD);
+  const at = arena.allocate(vectors * padded * 4);
+  for (let v = 0; v < vectors; v++) {
+    arena.floats(at + v * padded * 4, length).set(values.subarray(v * length, (v + 1) * length));
+  }
+  return at;
 }
 
 function placeSigns(arena: Arena, signs: SignMatrix): PlacedSigns {
@@ -148,9 +225,8 @@ function placeSigns(arena: Arena, signs: SignMatrix): PlacedSigns {
 }
 
 export function placeNorm(arena: Arena, norm: { weight: Float32Array; bias?: Float32Array }): PlacedNorm {
-  const stride = pad(norm.weight.length, ROW_PAD);
   return {
-    weight: arena.putFloats(norm.weight, stride),
-    bias: norm.bias === undefined ? 0 : arena.putFloats(norm.bias, stride),
+    weight: placeVectors(arena, norm.weight, 1),
+    bias: norm.bias === undefined ? 0 : placeVectors(arena, norm.bias, 1),
   };
 }

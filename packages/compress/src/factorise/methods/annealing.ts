@@ -1,6 +1,8 @@
 /** The ADMM methods: one variant and one schedule of rho each. */
-import type { AdmmVariant } from "../admm-program.js";
+import type { AdmmShape, AdmmVariant } from "../admm-program.js";
 import { runAdmm } from "../admm.js";
+import { BLOCKED_ENTRIES, runBlockedAdmm } from "../blocked-admm.js";
+import { integerWeight } from "../integer-weight.js";
 import type { SignPath } from "../sign-path.js";
 import { type FactoredMethod, type PathStart, tall } from "./method.js";
 
@@ -35,18 +37,19 @@ export function annealingStart(tuned: AnnealingSettings, official: AnnealingSett
     refit: true,
     find: tall(async ({ programs, shape, weight, schedule, iterations, seed, path, signal, onIteration }) => {
       const { variant, rho, finish } = settings[schedule];
-      const found = await runAdmm({
-        program: (careful) => programs.admm(shape, variant, careful),
-        shape,
-        variant,
-        weight,
-        rhos: Array.from({ length: iterations }, (_, t) => rho(t, iterations)),
-        seed,
-        stream: path,
-        signal,
-        onIteration,
-      });
+      const rhos = Array.from({ length: iterations }, (_, t) => rho(t, iterations));
+      const run = { shape, variant, weight, rhos, seed, stream: path, signal, onIteration };
+      const codes =
+        isLarge(shape) && variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
+      const found = codes
+        ? await runBlockedAdmm({ ...run, codes, threads: programs.threads })
+        : await runAdmm({ ...run, program: (actual, careful) => programs.admm(shape, actual, careful) });
       return finish ? finish(found) : found;
     }),
   };
+}
+
+/** Whether one program would hold too many copies of the factors. */
+function isLarge({ rows, cols, rank }: AdmmShape): boolean {
+  return (rows + cols) * rank > BLOCKED_ENTRIES;
 }

@@ -8,7 +8,7 @@ import { annealing } from "./annealing.js";
 const FIRST_RHO = 0.05;
 
 export const auto = annealing({
-  variant: { middle: "unit", projections: 1, ridge: 0.003, smallestRho: FIRST_RHO },
+  variant: { middle: "unit", projections: 1, ridge: 0.003, smallestRho: FIRST_RHO, integer: true },
   iterations: 800,
   rho: (t, total) => FIRST_RHO + ((1 - FIRST_RHO) * t) / Math.max(1, total - 1),
 });

@@ -11,7 +11,7 @@ const rho = (t: number, total: number): number => t / Math.max(1, total - 1);
 const variant = { projections: 1, ridge: 0.03, smallestRho: 0 } as const;
 
 export const nanoquant = annealing(
-  { variant: { ...variant, middle: "unit" }, iterations, rho },
+  { variant: { ...variant, middle: "unit", integer: true }, iterations, rho },
   { variant: { ...variant, middle: "free" }, iterations, rho, finish: withoutMiddle },
 );
 

@@ -1,4 +1,4 @@
-/** Dense products and the embedding lookup as instructions. */
+/** Dense products and the lookup in a dense embedding as instructions. */
 import {
   DENSE_COL_PAD,
   M_BIAS,
@@ -9,6 +9,7 @@ import {
   M_ROW_BYTES,
   M_ROW_SCALES,
   M_WEIGHTS,
+  M_WIDTH,
   OP_DENSE,
   OP_EMBED,
   W_DST,
@@ -49,5 +50,6 @@ export function matrixOperands(matrix: PlacedDense): Record<number, Operand> {
     [M_ROW_BYTES]: matrix.rowBytes,
     [M_ROW_SCALES]: matrix.rowScales,
     [M_BIAS]: matrix.bias,
+    [M_WIDTH]: matrix.cols,
   };
 }

@@ -1,15 +1,23 @@
 /** The head: logits of the tokens that are asked for, or only the largest of them, found with the help of a sketch. */
 import { M_SKETCH, OP_SKETCH_ESTIMATE, OP_SKETCH_RESCORE, OP_SKETCH_ROWS } from "../../abi.js";
-import type { PlacedDense } from "../../weights/place.js";
+import type { PlacedTable } from "../../weights/place.js";
 import type { PlacedSketch } from "../../weights/place-sketch.js";
 import type { Value } from "../draft.js";
 import type { Emitter } from "../emitter.js";
 import { emitDense, matrixOperands } from "./dense.js";
+import { emitFactored } from "./factored.js";
 import { between } from "./rows.js";
 
-/** The control word CTRL_SHORTLIST says which of the two is computed; the other's instructions do nothing. */
-export function emitHead(emitter: Emitter, x: Value, table: PlacedDense, sketch?: PlacedSketch): Value {
+/**
+ * The control word CTRL_SHORTLIST says which of the two is computed; the other's instructions do nothing. A factored head is
+ * small enough to be computed in full always.
+ */
+export function emitHead(emitter: Emitter, x: Value, table: PlacedTable, sketch?: PlacedSketch): Value {
   const y = emitter.rows(table.rows);
+  if (table.kind === "factored") {
+    emitFactored(emitter, x, table, y, true);
+    return y;
+  }
   emitDense(emitter, x, table, y, true);
   if (sketch !== undefined && emitter.mode === "token") {
     const operands = { ...between(x, y), ...matrixOperands(table), [M_SKETCH]: sketch.address };
