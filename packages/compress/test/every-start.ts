@@ -35,7 +35,7 @@ export const STARTS: readonly Start[] = NAMES.flatMap((method) => {
 
 /** A rank where the method has one. */
 export function sized(start: Start, rank: number, more: FactoriseOptions = {}): FactoriseOptions {
-  const iterations = start.isAnnealed ? { iterations: 60 } : {};
+  const iterations = start.isAnnealed ? { iterations: 25 } : {};
   return { ...start.options, ...iterations, ...(start.kind === "factored" && { rank }), ...more };
 }
 

@@ -32,10 +32,7 @@ interface Factor {
   step: number;
 }
 
-export type BlockedRun = Pick<
-  AdmmRun,
-  "shape" | "rhos" | "seed" | "stream" | "signal" | "onIteration"
-> & {
+export type BlockedRun = Pick<AdmmRun, "shape" | "rhos" | "seed" | "stream" | "signal" | "onIteration"> & {
   readonly variant: Pick<AdmmVariant, "ridge" | "smallestRho">;
   readonly codes: IntegerWeight;
   readonly threads: number;
@@ -53,9 +50,23 @@ export async function runBlockedAdmm(run: BlockedRun): Promise<SignPath> {
   try {
     for (const [done, rho] of rhos.entries()) {
       throwIfAborted(signal);
-      await halfIteration(out, into, { codes: codes.outCodes, scales: codes.outCodeScales }, rho, run, programs);
+      await halfIteration(
+        out,
+        into,
+        { codes: codes.outCodes, scales: codes.outCodeScales },
+        rho,
+        run,
+        programs,
+      );
       throwIfAborted(signal);
-      await halfIteration(into, out, { codes: codes.inCodes, scales: codes.inCodeScales }, rho, run, programs);
+      await halfIteration(
+        into,
+        out,
+        { codes: codes.inCodes, scales: codes.inCodeScales },
+        rho,
+        run,
+        programs,
+      );
       run.onIteration?.(done + 1);
     }
   } finally {
@@ -207,7 +218,9 @@ class BlockedPrograms {
   }
 
   inverse(careful: boolean): Promise<Program> {
-    return this.#once(`inverse ${careful}`, () => inverseGraph(settingsOf(this.#rank, this.#variant, careful)));
+    return this.#once(`inverse ${careful}`, () =>
+      inverseGraph(settingsOf(this.#rank, this.#variant, careful)),
+    );
   }
 
   update(height: number, other: number): Promise<Program> {
@@ -262,7 +275,13 @@ function inverseGraph(settings: ReturnType<typeof settingsOf>): Graph {
   );
   const shift = scheduledShift(graph.input("schedule", [scheduleWidth(settings)]), settings);
   const probe = graph.constant(normalVariates(rank, { seed: 0 }), [rank, 1]);
-  const { inverse, error } = shiftedInverse(ops.concat(rows, 0), shift, probe, settings, new Identities(graph));
+  const { inverse, error } = shiftedInverse(
+    ops.concat(rows, 0),
+    shift,
+    probe,
+    settings,
+    new Identities(graph),
+  );
   graph.output("inverse", inverse);
   graph.output("error", error);
   return graph;
@@ -282,7 +301,10 @@ function updateGraph(height: number, other: number, rank: number): Graph {
   const projected = ops.mul(signs, graph.input("magnitudes", [height, 1]));
   // A - U = 2 A - P
   const pull = ops.mul(ops.sub(ops.mul(projected, 2), latents), graph.input("pull", [1, 1]));
-  const solved = ops.div(ops.matmul(ops.add(product, pull), graph.input("inverse", [rank, rank])), graph.input("norm", [1, 1]));
+  const solved = ops.div(
+    ops.matmul(ops.add(product, pull), graph.input("inverse", [rank, rank])),
+    graph.input("norm", [1, 1]),
+  );
   const next = ops.add(solved, ops.sub(latents, projected));
   const ones = graph.constant(new Float32Array(rank).fill(1 / rank), [rank, 1]);
   graph.output("next", next);

@@ -45,8 +45,8 @@ export function integerWeight(weight: Float32Array, rows: number, cols: number):
     const mean = sizes.reduce((sum, size) => sum + size, 0) / sizes.length;
     for (let i = 0; i < sizes.length; i++) sizes[i] ||= mean || 1;
   }
-  const out = encode(weight, rows, cols, cols, 1, inEqualiser);
-  const into = encode(weight, cols, rows, 1, cols, outEqualiser);
+  const out = encodeRows(weight, rows, cols, inEqualiser);
+  const into = encodeColumns(weight, rows, cols, outEqualiser);
   if (Math.max(out.loss, into.loss) > LARGEST_LOSS) return undefined;
   return {
     outCodes: out.codes,
@@ -58,31 +58,63 @@ export function integerWeight(weight: Float32Array, rows: number, cols: number):
   };
 }
 
-/** Codes [length, other] of weight entry (i, j) at i * stride + j * step, times equaliser[j]. */
-function encode(
-  weight: Float32Array,
-  length: number,
-  other: number,
-  stride: number,
-  step: number,
-  equaliser: Float32Array,
-): { codes: Uint8Array; scales: Float32Array; loss: number } {
-  const codes = new Uint8Array(length * other);
-  const scales = new Float32Array(length);
-  let lost = 0;
-  let whole = 0;
-  for (let i = 0; i < length; i++) {
+interface Encoded {
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  /** Relative error of the codes. */
+  readonly loss: number;
+}
+
+/** Codes [rows, cols] of weight o equaliser^T. */
+function encodeRows(weight: Float32Array, rows: number, cols: number, equaliser: Float32Array): Encoded {
+  const codes = new Uint8Array(rows * cols);
+  const scales = new Float32Array(rows);
+  let [lost, whole] = [0, 0];
+  for (let row = 0; row < rows; row++) {
+    const at = row * cols;
     let largest = 0;
-    for (let j = 0; j < other; j++) {
-      largest = Math.max(largest, Math.abs(weight[i * stride + j * step] * equaliser[j]));
+    for (let col = 0; col < cols; col++) {
+      largest = Math.max(largest, Math.abs(weight[at + col] * equaliser[col]));
     }
-    const scale = (scales[i] = largest / LARGEST_CODE || 1);
-    for (let j = 0; j < other; j++) {
-      const value = (weight[i * stride + j * step] * equaliser[j]) / scale;
-      const code = Math.round(value);
-      codes[i * other + j] = code + ZERO_POINT;
-      lost += (((value - code) * scale) / equaliser[j]) ** 2;
-      whole += ((value * scale) / equaliser[j]) ** 2;
+    const scale = (scales[row] = largest / LARGEST_CODE || 1);
+    for (let col = 0; col < cols; col++) {
+      const code = Math.round((weight[at + col] * equaliser[col]) / scale);
+      codes[at + col] = code + ZERO_POINT;
+      lost += (weight[at + col] - (code * scale) / equaliser[col]) ** 2;
+      whole += weight[at + col] ** 2;
+    }
+  }
+  return { codes, scales, loss: whole > 0 ? Math.sqrt(lost / whole) : 0 };
+}
+
+/** Side of the squares in which a matrix is turned: both of a square's sides stay in the cache. */
+const TILE = 64;
+
+/** Codes [cols, rows] of the transpose of equaliser o weight. */
+function encodeColumns(weight: Float32Array, rows: number, cols: number, equaliser: Float32Array): Encoded {
+  const codes = new Uint8Array(rows * cols);
+  const scales = new Float32Array(cols);
+  for (let row = 0; row < rows; row++) {
+    const at = row * cols;
+    for (let col = 0; col < cols; col++) {
+      scales[col] = Math.max(scales[col], Math.abs(weight[at + col] * equaliser[row]));
+    }
+  }
+  for (let col = 0; col < cols; col++) scales[col] = scales[col] / LARGEST_CODE || 1;
+  let [lost, whole] = [0, 0];
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(top + TILE, rows);
+    for (let left = 0; left < cols; left += TILE) {
+      const right = Math.min(left + TILE, cols);
+      for (let row = top; row < bottom; row++) {
+        for (let col = left; col < right; col++) {
+          const value = weight[row * cols + col];
+          const code = Math.round((value * equaliser[row]) / scales[col]);
+          codes[col * rows + row] = code + ZERO_POINT;
+          lost += (value - (code * scales[col]) / equaliser[row]) ** 2;
+          whole += value ** 2;
+        }
+      }
     }
   }
   return { codes, scales, loss: whole > 0 ? Math.sqrt(lost / whole) : 0 };

@@ -1,7 +1,7 @@
 /** Errors of a stored linear against the matrix it stands for. */
 import { type FactoredLinear, type OneBitLinear, unpackSigns } from "@subbit/core";
 import type { Programs } from "./programs.js";
-import { signedEnvelope } from "./sign-path.js";
+import { signedEnvelope, transposed } from "./sign-path.js";
 import type { Importance } from "./types.js";
 
 /** Relative errors, plain and weighted by the importance as given (not shrunk). */
@@ -38,11 +38,7 @@ async function factoredError(
     const { rank, envelope, outSigns, inSigns, outScales, inScales, midIn, midOut } = path;
     const out = signedEnvelope(unpackSigns(outSigns), envelope, outScales, midOut);
     const signs = unpackSigns(inSigns);
-    const upright = new Float32Array(signs.length);
-    for (let k = 0; k < rank; k++) {
-      for (let col = 0; col < cols; col++) upright[col * rank + k] = signs[k * cols + col]!;
-    }
-    const right = signedEnvelope(upright, envelope, inScales, midIn);
+    const right = signedEnvelope(transposed(signs, rank, cols), envelope, inScales, midIn);
     const program = await programs.residual({ rows, cols, rank });
     left = (await program.run({ weight: left, left: out, right })).residual;
   }

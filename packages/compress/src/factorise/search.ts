@@ -37,16 +37,21 @@ export async function findPaths(task: SearchTask): Promise<SignPath[]> {
       ? await eachOnce(task, shapes, start.first)
       : await greedy(task, shapes, start);
   const refits = start.refit || gram !== undefined;
-  const fitted = several && refits ? await refitPaths(weight, found, shapes, { programs, gram }) : found;
+  const fitted =
+    (several && refits) || gram ? await refitPaths(weight, found, shapes, { programs, gram }) : found;
   const joint = several && refits && envelope > 1 ? JOINT_STEPS : 0;
   const steps = Math.max(choice.refineSteps, joint);
   if (steps === 0) return fitted;
   return refine({ weight, gram, paths: fitted, shapes, steps, programs, signal: options.signal });
 }
 
-/** Each path on what the ones before it left. */
+/**
+ * Each path on what the ones before it left. They are fitted in the metric in which the next one is sought: a residual
+ * that is small in another metric may be large in that one.
+ */
 async function greedy(task: SearchTask, shapes: readonly AdmmShape[], start: PathStart): Promise<SignPath[]> {
-  const { gram, programs } = task;
+  const { programs } = task;
+  const gram = start.metric ? task.gram : undefined;
   const found: SignPath[] = [];
   let left = task.weight;
   for (const [path, shape] of shapes.entries()) {

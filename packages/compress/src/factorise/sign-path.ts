@@ -84,8 +84,17 @@ export function zeroPath({ rows, cols, rank }: AdmmShape, midScale: boolean, env
 /** [rows, cols] -> [cols, rows] */
 export function transposed(values: Float32Array, rows: number, cols: number): Float32Array {
   const result = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) result[col * rows + row] = values[row * cols + col]!;
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(top + TILE, rows);
+    for (let left = 0; left < cols; left += TILE) {
+      const right = Math.min(left + TILE, cols);
+      for (let row = top; row < bottom; row++) {
+        for (let col = left; col < right; col++) result[col * rows + row] = values[row * cols + col]!;
+      }
+    }
   }
   return result;
 }
+
+/** Side of the squares in which a matrix is turned: both of a square's sides stay in the cache. */
+const TILE = 64;

@@ -16,6 +16,8 @@ import type { FactorisedLinear, FactoriseOptions } from "./types.js";
 
 /** Scales are halves: relative steps of 2^-11, of which three or four are multiplied. */
 const HALF_STEPS = 2e-3;
+/** Refits begin with the rows, and two rounds of them do not end where the other order does when ADMM was cut short. */
+const REFIT_ORDER = 0.01;
 /** Two annealings from different random starts of a matrix this small. */
 const SPREAD = 0.03;
 
@@ -110,7 +112,9 @@ describe.each(STARTS.map((start) => [start.name, start] as const))("%s", (_name,
     const upright = await factorise(weight, rows, cols, sized(start, 7, paths));
     const turned = await factorise(transposed(weight, rows, cols), cols, rows, sized(start, 7, paths));
     const back = transposed(denseOf(turned.linear), cols, rows);
-    expect(relativeError(denseOf(upright.linear), back)).toBeLessThan(HALF_STEPS);
+    expect(relativeError(denseOf(upright.linear), back)).toBeLessThan(
+      start.isAnnealed ? REFIT_ORDER : HALF_STEPS,
+    );
     // Squares have no side to start from; the other start is as good.
     const square = normalVariates(24 * 24, { seed: 7 });
     const [a, b] = [
@@ -161,8 +165,8 @@ describe.each(factored.map((start) => [start.name, start] as const))("%s", (_nam
   it("takes a rank for every path", async () => {
     const [rows, cols] = [18, 27];
     const weight = normalVariates(rows * cols, { seed: 11 });
-    const { rank: _rank, ...options } = sized(start, 1);
-    const { linear, latents } = await factorise(weight, rows, cols, { ...options, ranks: [7, 3] });
+    const options = { ...start.options, iterations: 20, ranks: [7, 3] };
+    const { linear, latents } = await factorise(weight, rows, cols, options);
     if (linear.kind !== "factored") throw new Error("A factored linear was expected.");
     expect(linear.paths.map(({ rank }) => rank)).toEqual([7, 3]);
     expect(latents.map(({ outLatents }) => outLatents.length)).toEqual([rows * 7, rows * 3]);

@@ -33,12 +33,14 @@ export function annealingStart(tuned: AnnealingSettings, official: AnnealingSett
   return {
     iterations: { tuned: tuned.iterations, official: official.iterations },
     overcomplete: true,
+    metric: false,
     refit: true,
     find: tall(async ({ programs, shape, weight, schedule, iterations, seed, path, signal, onIteration }) => {
       const { variant, rho, finish } = settings[schedule];
       const rhos = Array.from({ length: iterations }, (_, t) => rho(t, iterations));
       const run = { shape, variant, weight, rhos, seed, stream: path, signal, onIteration };
-      const codes = isLarge(shape) && variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
+      const codes =
+        isLarge(shape) && variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
       const found = codes
         ? await runBlockedAdmm({ ...run, codes, threads: programs.threads })
         : await runAdmm({ ...run, program: (actual, careful) => programs.admm(shape, actual, careful) });

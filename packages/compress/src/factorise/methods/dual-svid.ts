@@ -14,6 +14,7 @@ const ITQ_ITERATIONS = 50;
 export const dualSvid: PathStart = {
   iterations: { tuned: 1, official: 1 },
   overcomplete: false,
+  metric: true,
   refit: false,
   find: tall(async (task) => {
     const found = envelopesOf(await lowRank(task), task.shape);
@@ -25,6 +26,7 @@ export const dualSvid: PathStart = {
 export const itq: PathStart = {
   iterations: { tuned: ITQ_ITERATIONS, official: ITQ_ITERATIONS },
   overcomplete: false,
+  metric: true,
   refit: false,
   find: tall(async (task) => envelopesOf(await jointRotation(await lowRank(task), task), task.shape)),
 };

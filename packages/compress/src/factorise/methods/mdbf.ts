@@ -39,6 +39,7 @@ const SETTINGS: Readonly<Record<Schedule, Settings>> = {
 const closedForm: PathStart = {
   iterations: { tuned: 1, official: 1 },
   overcomplete: false,
+  metric: true,
   refit: false,
   find: tall(async (task) => {
     const found = await fromLowRank(task);
@@ -50,6 +51,7 @@ const closedForm: PathStart = {
 const admm: PathStart = {
   iterations: { tuned: SETTINGS.tuned.iterations, official: SETTINGS.official.iterations },
   overcomplete: true,
+  metric: true,
   refit: true,
   first: closedForm,
   find: tall(async (task) => {
