@@ -74,6 +74,16 @@ function scaleTile(acc: usize, scale: usize, dst: usize): void {
   v128.store(dst, f32x4.mul(v128.load(acc, 48), v128.load(scale, 48)), 48);
 }
 
+/** The same, added to what is there. */
+// @ts-ignore: decorator
+@inline
+function addTile(acc: usize, scale: usize, dst: usize): void {
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc), v128.load(scale)), v128.load(dst)));
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc, 16), v128.load(scale, 16)), v128.load(dst, 16)), 16);
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc, 32), v128.load(scale, 32)), v128.load(dst, 32)), 32);
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc, 48), v128.load(scale, 48)), v128.load(dst, 48)), 48);
+}
+
 // @ts-ignore: decorator
 @inline
 function moved(address: usize, by: usize): usize {
@@ -117,12 +127,17 @@ function rowTiles(pc: usize, tables: usize, tile: i32, end: i32, at: usize, acc:
   const scales = word(pc, S_SCALE) + ((<usize>term * scaleStride(pc)) << 2), dst = word(pc, W_DST) + at;
   const accumulate: bool = term > 0 || number(pc, S_ACCUMULATE) != 0;
   const bias: usize = last ? word(pc, S_BIAS) : 0, residual: usize = last ? moved(word(pc, S_RESIDUAL), at) : 0;
-  const plain = !accumulate && bias == 0 && residual == 0;
+  // Branches of the common cases are the same for all tiles: mispredicted, one would cost as much as the tile's arithmetic here.
+  const plain = bias == 0 && residual == 0;
   for (const rowEnd = <usize>end * (SIGN_ROW_TILE * 4); row < rowEnd; row += SIGN_ROW_TILE * 4) {
     tileSums(precision, w, tables, cols, acc);
     const to = dst + row;
-    if (plain) scaleTile(acc, scales + row, to);
-    else finishTile(acc, scales + row, accumulate ? to : 0, moved(bias, row), moved(residual, row), to);
+    if (plain) {
+      if (accumulate) addTile(acc, scales + row, to);
+      else scaleTile(acc, scales + row, to);
+    } else {
+      finishTile(acc, scales + row, accumulate ? to : 0, moved(bias, row), moved(residual, row), to);
+    }
     w += bytes;
   }
 }
