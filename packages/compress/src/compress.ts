@@ -1,39 +1,30 @@
 /**
- * `compress`: from a dense teacher and a text to a packed model. Plan, calibrate, factorise and tune block by block,
- * distil the whole, package, verify; every stage but the first and last is made of ledger steps.
+ * `compress`: from a dense teacher and a text to a packed model. Plan, calibrate, share out ranks, factorise and tune
+ * block by block, distil the whole, package, verify; every stage but the first and last is made of ledger steps.
  */
-import { availableParallelism } from "node:os";
 import { basename, resolve } from "node:path";
-import type { OnProgress } from "@subbit/core";
 import { checkTarget, writeSubbit } from "@subbit/core/node";
-import { BlockPrograms, type CompileOptions } from "@subbit/engine";
-import { calibrate, momentsFromArtefact, momentsToArtefact } from "./calibrate/calibrate.js";
-import { drawWindows, firstWindows, type Windows } from "./calibrate/windows.js";
-import { sha256 } from "./ledger/canonical.js";
+import { firstWindows, type Windows } from "./calibrate/windows.js";
 import { Ledger } from "./ledger/ledger.js";
 import type { CompressOptions, CompressResult } from "./options.js";
 import { modelCard } from "./package/card.js";
-import { packedModel, studentEnds } from "./package/packed-model.js";
-import { compressBlocks } from "./pipeline/compress-blocks.js";
-import { asJson, type RunContext, someWindows } from "./pipeline/context.js";
+import { packedModel } from "./package/packed-model.js";
+import { blocksAreTuned, compressBlocks } from "./pipeline/compress-blocks.js";
+import { asJson, type RunContext } from "./pipeline/context.js";
 import { distilStep } from "./pipeline/distil-step.js";
-import { bytesOf, checkpointHash } from "./pipeline/fingerprint.js";
-import { checkResources, estimateResources } from "./pipeline/resources.js";
 import { StageTable } from "./pipeline/stages.js";
+import type { LossAllocation } from "./plan/plan.js";
+import { planToFile } from "./plan/plan-file.js";
 import { planModel } from "./plan/plan-model.js";
-import { recipeOf } from "./recipe.js";
-import { type EndsState, type ModelState, readDenseBlock, readEnds } from "./student/model-state.js";
+import { allocateRun, allocatesByLoss, type Calibration, calibrateRun } from "./run/calibrated-plan.js";
+import { describeRun, warningsOf } from "./run/describe.js";
+import { openRun, type Prepared, prepareRun } from "./run/open-run.js";
+import { type EndsState, type ModelState, readDenseBlock } from "./student/model-state.js";
 import { statePerplexity } from "./student/perplexity.js";
-import { TeacherBlocks } from "./student/teacher-blocks.js";
 import { verifyPacked } from "./verify/verify.js";
 
-const CALIBRATE_VERSION = 1;
 /** Tokens of the first calibration window that runtime and engine are compared on. */
 const VERIFY_TOKENS = 64;
-export const DEFAULT_SAMPLES = 128;
-export const DEFAULT_SEQLEN = 512;
-const DEFAULT_SNAPSHOT_SECONDS = 60;
-export const DEFAULT_MEMORY_LIMIT = 3 * 2 ** 30;
 
 /**
  * Compresses `options.model` into the folder `options.out`, whole or not at all. The same options give the same bytes;
@@ -48,11 +39,11 @@ export async function compress(options: CompressOptions): Promise<CompressResult
   const plan = planModel(options.model, options);
   await checkTarget(out, { overwrite });
   const work = resolve(options.work ?? `${out}.work`);
-  const run = await prepare(options, work);
+  const prepared = await prepareRun(options, plan, work);
   const ledger = await Ledger.open(work, signal ? { signal } : {});
   let done = false;
   try {
-    const result = await runStages(options, { ...run, plan }, ledger);
+    const result = await runStages(options, prepared, ledger);
     done = true;
     return result;
   } finally {
@@ -60,26 +51,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
     // A work folder of the caller's choosing is theirs; our own is of no more use once the output stands.
     if (done && options.work === undefined) await ledger.destroy();
   }
-
-  async function prepare(given: CompressOptions, folder: string) {
-    const { model, tune = "full", seed = 0, memoryLimit = DEFAULT_MEMORY_LIMIT } = given;
-    const recipe = recipeOf(given.preset ?? "default", given.recipe);
-    const windows = drawWindows(given.calibration, {
-      samples: given.samples ?? DEFAULT_SAMPLES,
-      seqlen: given.seqlen ?? DEFAULT_SEQLEN,
-      seed,
-      vocabSize: model.spec.vocabSize,
-    });
-    const batch = Math.max(4, recipe.blocks.batch, recipe.full.batch);
-    const use = estimateResources(model.spec, plan, windows, tune, batch, memoryLimit);
-    await checkResources(use, memoryLimit, folder);
-    return { recipe, windows, tune, seed, use };
-  }
 }
-
-type Prepared = Pick<RunContext, "recipe" | "windows" | "tune" | "seed" | "plan"> & {
-  readonly use: { readonly keepTeacher: boolean; readonly hiddenInMemory: boolean };
-};
 
 async function runStages(
   options: CompressOptions,
@@ -87,42 +59,26 @@ async function runStages(
   ledger: Ledger,
 ): Promise<CompressResult> {
   const { model, signal, evaluation } = options;
-  const { plan, windows, use } = prepared;
   const started = performance.now();
   const cpu = process.cpuUsage();
-  const onProgress: OnProgress = options.onProgress ?? (() => {});
-  const compile: CompileOptions = {
-    threads: options.threads ?? availableParallelism(),
-    // Threads that wait by spinning double the CPU time and starve whatever else the machine does.
-    spin: false,
-    ...(options.device !== undefined && { device: options.device as NonNullable<CompileOptions["device"]> }),
-  };
-  const teacherSha256 = options.teacherSha256 ?? (await checkpointHash(model.checkpoint, signal));
-  const windowsHash = sha256(bytesOf(windows.ids));
-  const teacherEnds = await readEnds(model);
-  const context: RunContext = {
-    ...prepared,
-    model,
-    spec: model.spec,
-    ledger,
-    teacher: new TeacherBlocks(model, use.keepTeacher),
-    teacherEnds,
-    studentEnds: await studentEnds(model, teacherEnds, plan.embedBits),
-    compile,
-    programs: new BlockPrograms(model.spec, compile),
-    root: sha256(JSON.stringify([teacherSha256, windowsHash, windows.seqlen, compile])),
-    hiddenInMemory: use.hiddenInMemory,
-    snapshotSeconds: options.snapshotSeconds ?? DEFAULT_SNAPSHOT_SECONDS,
-    onProgress,
-    ...(signal && { signal }),
-  };
-  const recipe = describe(options, context, windowsHash);
-  await ledger.note("run.json", { teacherSha256, recipe: asJson(recipe), plan: asJson(plan.totals) });
+  const opened = await openRun(options, prepared, ledger);
+  const { teacherSha256, windowsHash } = opened;
+  const { compile, windows, onProgress } = opened.context;
   const measured = evaluation && firstWindows(evaluation, evaluation.seqlen, evaluation.windows);
   const stages = new StageTable();
   try {
-    const teacherPerplexity = measured && (await perplexityOfTeacher(context, measured));
-    const state = await train(options, context, stages, measured);
+    const teacherPerplexity = measured && (await perplexityOfTeacher(opened.context, measured));
+    const calibration = await stages.run(
+      "calibrate",
+      () => calibrateRun(opened.context),
+      ({ tokens }) => ({ tokens }),
+    );
+    const context = await withRanks(options, opened.context, calibration, stages);
+    const { plan } = context;
+    const recipe = describeRun(options, context, windowsHash);
+    await ledger.note("run.json", { teacherSha256, recipe: asJson(recipe), plan: asJson(plan.totals) });
+    await ledger.note("plan.json", asJson(planToFile(plan)));
+    const state = await train(options, context, calibration, stages, measured);
     const info = { writtenBy: options.writtenBy ?? "subbit", recipe, teacherSha256 };
     const packed = packedModel(model, plan, state, info);
     const findings: { verify?: NonNullable<CompressResult["verify"]>; quality?: Record<string, unknown> } =
@@ -166,45 +122,53 @@ async function runStages(
       stages: stages.rows,
       ...(teacherPerplexity !== undefined && { teacherPerplexity }),
       ...findings,
-      warnings: warningsOf(options, windows),
+      warnings: warningsOf(options, context),
     };
   } finally {
-    await context.programs.dispose();
+    await opened.context.programs.dispose();
   }
 }
 
-/** Calibration, blocks and distillation; the trained student. */
+/** The context with ranks by predicted loss, where they are asked for. */
+async function withRanks(
+  options: CompressOptions,
+  context: RunContext,
+  calibration: Calibration,
+  stages: StageTable,
+): Promise<RunContext> {
+  if (!allocatesByLoss(options, context.plan)) return context;
+  const plan = await stages.run(
+    "allocate",
+    () => allocateRun(context, calibration, options),
+    ({ allocation }) => {
+      const { predictedUniform, predicted } = allocation as LossAllocation;
+      return { lossBefore: predictedUniform, lossAfter: predicted };
+    },
+  );
+  return { ...context, plan };
+}
+
+/** Blocks and distillation; the trained student. */
 async function train(
   options: CompressOptions,
   context: RunContext,
+  { moments, key }: Calibration,
   stages: StageTable,
   measured: Windows | undefined,
 ): Promise<ModelState> {
-  const { model, ledger, windows, tune, compile, root, onProgress, signal } = context;
+  const { tune } = context;
   const perplexity = async (state: ModelState) =>
     measured ? { perplexity: await perplexityOf(context, state, measured, "evaluate student") } : {};
-  const some = someWindows(windows, context.recipe.calibrate.windows);
-  const calibration = await stages.run(
-    "calibrate",
-    () =>
-      ledger.step(
-        { name: "calibrate", version: CALIBRATE_VERSION, params: { windows: some.count }, inputs: [root] },
-        async () => {
-          const { teacher, teacherEnds } = context;
-          const moments = await calibrate(model, teacher, teacherEnds, some, {
-            ...compile,
-            onWindows: (done) => onProgress({ stage: "calibrate", done, total: some.count, unit: "windows" }),
-            ...(signal && { signal }),
-          });
-          return momentsToArtefact(moments);
-        },
-      ),
-    () => ({ tokens: some.count * some.seqlen }),
-  );
-  const moments = momentsFromArtefact(calibration.artefact);
+  if (context.reportInit && measured && blocksAreTuned(context)) {
+    await stages.run(
+      "factorise",
+      () => compressBlocks(context, moments, key, false),
+      ({ blocks: made }) => perplexity({ blocks: made, ends: context.studentEnds }),
+    );
+  }
   const blocks = await stages.run(
     "blocks",
-    () => compressBlocks(context, moments, calibration.key),
+    () => compressBlocks(context, moments, key),
     async ({ blocks: made, lossBefore, lossAfter }) => ({
       ...(lossBefore !== undefined && { lossBefore }),
       ...(lossAfter !== undefined && { lossAfter }),
@@ -242,39 +206,4 @@ async function perplexityOf(
   const { spec, compile, onProgress, signal } = context;
   const options = { ...compile, stage, onProgress, ...(signal && { signal }) };
   return (await statePerplexity(spec, state, windows, options)).perplexity;
-}
-
-/** What stands in the manifest as the recipe: enough to make the model again. */
-function describe(
-  options: CompressOptions,
-  context: RunContext,
-  windowsHash: string,
-): Record<string, unknown> {
-  const { plan, tune, windows, seed, recipe, compile } = context;
-  return {
-    method: plan.method,
-    init: plan.init,
-    bpw: plan.targetBpw,
-    bitsFormula: plan.bitsFormula,
-    embedBits: plan.embedBits,
-    tune,
-    ...(options.trainTokens !== undefined && { trainTokens: options.trainTokens }),
-    calibration: {
-      text: options.calibration.name,
-      windows: windows.count,
-      seqlen: windows.seqlen,
-      sha256: windowsHash,
-    },
-    seed,
-    threads: compile.threads,
-    hyperparameters: recipe,
-  };
-}
-
-function warningsOf(options: CompressOptions, windows: Windows): string[] {
-  const asked = options.samples ?? DEFAULT_SAMPLES;
-  if (windows.count >= asked) return [];
-  return [
-    `${options.calibration.name} fills only ${windows.count} windows of ${windows.seqlen} tokens, ${asked} were asked for.`,
-  ];
 }

@@ -3,33 +3,70 @@
  *
  * Texts are read by the caller (core's text reading): here calibration and evaluation are flat token ids.
  */
-import type { Model, OnProgress } from "@subbit/core";
-import type { BitsFormula, EmbedBits, Init, Method, Preset, TuneLevel } from "./choices.js";
+import type { Model, OnProgress, ScaleBits } from "@subbit/core";
+import type {
+  Allocation,
+  BitsFormula,
+  EmbedBits,
+  EmbedMethod,
+  Init,
+  Method,
+  Preset,
+  TuneLevel,
+} from "./choices.js";
+import type { Schedule } from "./factorise/types.js";
 import type { Plan } from "./plan/plan.js";
+import type { PlanFile } from "./plan/plan-file.js";
 import type { RecipeOverrides } from "./recipe.js";
 
-/** What decides the size of the result. Give `bpw` or `bytes`, not both. */
+/** Paths and envelope that an allocation may give a linear. */
+export interface AllocationForm {
+  readonly paths: number;
+  /** l */
+  readonly envelope: number;
+}
+
+/** What decides the size of the result. Give `bpw` or `bytes`, not both; neither beside `plan`. */
 export interface PlanOptions {
   /** @default "auto": the best measured method for the size asked. */
   method?: Method | "auto";
-  /** @default the method's own: admm for dbf and nanoquant, dual-svid for littlebit. */
+  /** @default the method's own, the first of its list in plan/methods.ts */
   init?: Init;
-  /** Honest bits per weight of the linears that are compressed. @default 0.8 when `bytes` is not given */
+  /** Iterations and schedules of the factorisations. @default "tuned" */
+  schedule?: Schedule;
+  /**
+   * Honest bits per weight of the linears that are compressed. @default 0.8 when `bytes` is not given; for onebit what
+   * it costs
+   */
   bpw?: number;
   /** Budget of the weight file, embeddings and norms included. */
   bytes?: number;
   /** @default "honest" */
   bitsFormula?: BitsFormula;
-  /** Paths of a factored linear. @default the method's own: 1 for dbf and nanoquant, 2 for littlebit */
+  /** Paths of a factored linear. @default the method's own: 2 for littlebit, else 1 */
   paths?: number;
+  /** l, the rank of the magnitude envelopes; above 1 for mdbf only. @default 2 for mdbf, else 1 */
+  envelope?: number;
+  /** Width of a stored scale. @default 16 for methods asked for by name, `AUTO.scaleBits` for auto */
+  scaleBits?: ScaleBits;
   /** Multiplies the rank of k and v. @default 1 */
   kvFactor?: number;
   /** Blocks at the start that stay dense (f16). @default 0 */
   keepFirst?: number;
   /** Blocks at the end that stay dense (f16). @default 0 */
   keepLast?: number;
-  /** @default 16 */
+  /** Bits of a value of embedding and head stored by rows. @default 16 */
   embedBits?: EmbedBits;
+  /** @default "rows" */
+  embedMethod?: EmbedMethod;
+  /** Bits per weight of a factored embedding and head. @default 1 */
+  embedBpw?: number;
+  /** `loss` needs calibration: `planModel` alone gives the uniform plan it starts from. @default DEFAULT_ALLOCATION */
+  allocate?: Allocation;
+  /** Forms that an allocation by loss chooses from for each linear. @default the method's own only */
+  allocateForms?: readonly AllocationForm[];
+  /** Says every linear's form and rank (plan/plan-file.ts); excludes all that it decides. */
+  plan?: PlanFile;
 }
 
 /** Token ids of a text, tokenised once by the caller. */
@@ -68,6 +105,11 @@ export interface CompressOptions extends PlanOptions {
   recipe?: RecipeOverrides;
   /** When given, perplexity is measured by the engine after each stage and stands in the stage table. */
   evaluation?: EvaluationText;
+  /**
+   * Whether, where blocks are tuned and there is an evaluation text, the student as factorised is measured too; costs the
+   * factorisation once more. @default false
+   */
+  reportInit?: boolean;
   /** Run ledger, kept after success. @default `OUT.work`, removed after success */
   work?: string;
   /** Bytes that the run may use; activations and weights beyond it go to files or are read again. @default 3 GiB */

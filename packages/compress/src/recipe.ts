@@ -3,6 +3,7 @@
  * ledger's keys. The defaults are the best measured per second on stories-11m (see docs/compress.md).
  */
 import type { Preset } from "./choices.js";
+import type { Schedule } from "./factorise/types.js";
 
 /** Step sizes of the parameter groups, relative to the magnitude of what they change. */
 export interface LearningRates {
@@ -57,6 +58,15 @@ export interface Recipe {
     readonly shrinkage: number;
     /** Whether outputs are weighted by their gradients, beside inputs by their size. */
     readonly outputImportance: boolean;
+    /**
+     * Metric of the inputs: their mean squares, or all their products E[x x^T] (memory: cols * cols a linear), where a
+     * method can use them.
+     */
+    readonly gram: "diagonal" | "full";
+  };
+  readonly allocate: {
+    /** Outer iterations of the short factorisations that measure error curves. */
+    readonly iterations: number;
   };
   readonly blocks: BlockRecipe;
   /** Whole-model distillation of scales and norms. */
@@ -69,6 +79,7 @@ export interface Recipe {
 export interface RecipeOverrides {
   readonly calibrate?: Partial<Recipe["calibrate"]>;
   readonly factorise?: Partial<Recipe["factorise"]>;
+  readonly allocate?: Partial<Recipe["allocate"]>;
   readonly blocks?: Partial<BlockRecipe>;
   readonly scales?: Partial<DistilRecipe>;
   readonly full?: Partial<DistilRecipe>;
@@ -76,7 +87,9 @@ export interface RecipeOverrides {
 
 const DEFAULT: Recipe = {
   calibrate: { windows: 32 },
-  factorise: { iterations: 200, shrinkage: 0.2, outputImportance: true },
+  factorise: { iterations: 200, shrinkage: 0.2, outputImportance: true, gram: "diagonal" },
+  // The order of the curves is settled after a few dozen iterations, whatever their level.
+  allocate: { iterations: 24 },
   blocks: {
     windows: 128,
     denseEpochs: 1,
@@ -122,12 +135,25 @@ const PRESETS = {
   },
 } satisfies Record<Preset, Recipe>;
 
-/** The recipe of a preset with some of its values replaced. */
-export function recipeOf(preset: Preset, overrides: RecipeOverrides = {}): Recipe {
+/**
+ * The recipe of a preset with some of its values replaced. An official schedule brings its own number of iterations, so
+ * the preset's does not apply to it.
+ */
+export function recipeOf(
+  preset: Preset,
+  overrides: RecipeOverrides = {},
+  schedule: Schedule = "tuned",
+): Recipe {
   const base: Recipe = PRESETS[preset];
+  const { iterations, ...factorise } = base.factorise;
   return {
     calibrate: { ...base.calibrate, ...overrides.calibrate },
-    factorise: { ...base.factorise, ...overrides.factorise },
+    factorise: {
+      ...factorise,
+      ...(schedule === "tuned" && iterations !== undefined && { iterations }),
+      ...overrides.factorise,
+    },
+    allocate: { ...base.allocate, ...overrides.allocate },
     blocks: { ...base.blocks, ...overrides.blocks },
     scales: { ...base.scales, ...overrides.scales },
     full: { ...base.full, ...overrides.full },

@@ -6,7 +6,7 @@ import { openModel } from "@subbit/core";
 import { openCheckpointAt } from "@subbit/core/node";
 import { modelForward } from "@subbit/engine";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { compress, type CompressOptions } from "../src/index.js";
+import { compress, type CompressOptions, type CompressResult } from "../src/index.js";
 import { Random } from "../src/random.js";
 import { tinyModel, tinyText } from "./tiny-model.js";
 
@@ -61,41 +61,70 @@ describe("compress", () => {
     },
   );
 
-  it("gives equal bytes twice, and after any number of interruptions and damaged files", async () => {
-    const options = {
-      ...base,
-      tune: "full",
-      recipe: { ...RECIPE, blocks: { ...RECIPE.blocks, beforeFull: true } },
-    } as const;
-    await compress(options);
-    const whole = await folderHash(base.out);
-    await rm(base.out, { recursive: true });
-    await compress(options);
-    expect(await folderHash(base.out)).toBe(whole);
-    await rm(base.out, { recursive: true });
+  it.each<[string, Partial<CompressOptions>, number]>([
+    ["rows of an embedding", { recipe: RECIPE }, 2],
+    [
+      "envelopes in the full metric, a factored embedding",
+      {
+        method: "mdbf",
+        envelope: 2,
+        bpw: 5,
+        embedMethod: "factored",
+        embedBpw: 3,
+        recipe: { ...RECIPE, factorise: { ...RECIPE.factorise, gram: "full" } },
+      },
+      20,
+    ],
+  ])(
+    "gives equal bytes twice, and after any number of interruptions and damaged files: %s",
+    async (_, change, calm) => {
+      const options = {
+        ...base,
+        ...change,
+        tune: "full",
+        recipe: { ...change.recipe, blocks: { ...RECIPE.blocks, beforeFull: true } },
+      } as const;
+      await compress(options);
+      const whole = await folderHash(base.out);
+      await rm(base.out, { recursive: true });
+      await compress(options);
+      expect(await folderHash(base.out)).toBe(whole);
+      await rm(base.out, { recursive: true });
 
-    const random = new Random(7);
-    const work = join(folder, "work");
-    let interruptions = 0;
-    for (;;) {
-      const controller = new AbortController();
-      let events = 2 + random.nextInt(90);
-      try {
-        const onProgress = () => {
-          if (--events === 0) controller.abort();
-        };
-        await compress({ ...options, work, signal: controller.signal, onProgress });
-        break;
-      } catch (error) {
-        expect(error).toMatchObject({ code: "interrupted" });
-        interruptions++;
-        await damageOne(work, random);
+      const random = new Random(7);
+      const work = join(folder, "work");
+      let interruptions = 0;
+      for (;;) {
+        const controller = new AbortController();
+        let events = calm + random.nextInt(90);
+        try {
+          const onProgress = () => {
+            if (--events === 0) controller.abort();
+          };
+          await compress({ ...options, work, signal: controller.signal, onProgress });
+          break;
+        } catch (error) {
+          expect(error).toMatchObject({ code: "interrupted" });
+          interruptions++;
+          await damageOne(work, random);
+        }
       }
-    }
-    expect(interruptions).toBeGreaterThan(2);
-    expect(await folderHash(base.out)).toBe(whole);
-    expect(await readdir(work)).toContain("run.json");
-  }, 300_000);
+      expect(interruptions).toBeGreaterThan(2);
+      expect(await folderHash(base.out)).toBe(whole);
+      expect(await readdir(work)).toContain("run.json");
+    },
+    300_000,
+  );
+
+  it("measures the student as factorised beside the tuned one, as it is without tuning", async () => {
+    const options = { ...base, evaluation: { ...tinyText(200, 3), seqlen: 24 }, work: join(folder, "work") };
+    const untuned = await compress({ ...options, tune: "none" });
+    const tuned = await compress({ ...options, tune: "blocks", reportInit: true, overwrite: true });
+    const perplexity = (result: CompressResult, name: string) =>
+      result.stages.find(({ stage }) => stage === name)!.perplexity!;
+    expect(perplexity(tuned, "factorise")).toBe(perplexity(untuned, "blocks"));
+    expect(perplexity(tuned, "blocks")).not.toBe(perplexity(untuned, "blocks"));
+  });
 
   it("reuses every step of a finished run whose work folder was kept", async () => {
     const work = join(folder, "work");

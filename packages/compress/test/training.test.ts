@@ -10,6 +10,7 @@ import { recipeOf } from "../src/recipe.js";
 import { blockForms, stateFeeds } from "../src/student/feeds.js";
 import { stateOfFactorised } from "../src/student/from-factorised.js";
 import { MemoryHidden } from "../src/student/hidden-store.js";
+import type { LinearState } from "../src/student/linear-state.js";
 import {
   embed,
   type EndsState,
@@ -17,7 +18,7 @@ import {
   readDenseBlock,
   readEnds,
 } from "../src/student/model-state.js";
-import { type BlockState, blockArrays, copyBlock, type LinearState } from "../src/student/state.js";
+import { type BlockState, blockArrays, copyBlock } from "../src/student/state.js";
 import { TeacherBlocks } from "../src/student/teacher-blocks.js";
 import { trainBlock } from "../src/tune/train-block.js";
 import { tinyModel, tinyText } from "./tiny-model.js";

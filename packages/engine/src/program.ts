@@ -10,7 +10,7 @@ import * as ort from "onnxruntime-node";
 import { lowerGraph, outputName } from "./lowering/model.js";
 import { graphError, showShape, sizeOf } from "./graph/shapes.js";
 import type { Graph, Value } from "./graph/graph.js";
-import { dtypeOf, type HostArray, type ValueType } from "./graph/types.js";
+import { dtypeOf, holds, type HostArray, type ValueType } from "./graph/types.js";
 
 /** Where programs run: ONNX Runtime execution providers. */
 export type Device = "cpu" | "cuda" | "webgpu" | "dml" | "coreml";
@@ -55,7 +55,14 @@ export interface Program {
   dispose(): Promise<void>;
 }
 
-const TENSOR_TYPE = { f32: "float32", i32: "int32", i64: "int64", bool: "bool" } as const;
+const TENSOR_TYPE = {
+  f32: "float32",
+  i32: "int32",
+  i64: "int64",
+  bool: "bool",
+  u8: "uint8",
+  i8: "int8",
+} as const;
 
 /**
  * Compiles a graph; its marked outputs, which must be f32, are what `run` returns. Throws `usage` when the device is
@@ -179,7 +186,7 @@ class OrtProgram implements Program {
 }
 
 function tensorOver(name: string, data: HostArray, type: ValueType): ort.Tensor {
-  if (data.length !== sizeOf(type.shape) || dtypeOf(data) !== type.dtype) {
+  if (data.length !== sizeOf(type.shape) || !holds(data, type.dtype)) {
     throw graphError(
       `${name} is ${type.dtype} ${showShape(type.shape)} (${sizeOf(type.shape)} elements), ` +
         `it was given ${data.length} of ${dtypeOf(data)}.`,

@@ -3,6 +3,7 @@ import { LINEAR_ROLES } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import {
   blockFeeds,
+  blockGraph,
   blockProgram,
   BlockPrograms,
   DENSE_FORMS,
@@ -11,9 +12,11 @@ import {
   type BlockForms,
   type BlockMode,
   type FeedKind,
+  type LinearForm,
   type Program,
   type Results,
 } from "../src/index.js";
+import { reachable } from "../src/graph/graph.js";
 import { randomModel, tinySpec, type RandomModelOptions } from "./random-model.js";
 import { expectClose, randomNormal, randomSource } from "./support.js";
 
@@ -94,6 +97,11 @@ const variants: Record<string, { options: RandomModelOptions; kinds: readonly Fe
   "two paths without middle scale, scales only": { options: { paths: 2, mid: false }, kinds: ["scales"] },
   "two paths, everything": { options: { paths: 2 }, kinds: ALL },
   "envelope of rank 2": { options: { paths: 1, envelope: 2 }, kinds: ALL },
+  "envelope of rank 4, two paths of unequal rank": { options: { paths: 2, envelope: 4 }, kinds: ALL },
+  "envelope of rank 2 without middle scales": { options: { paths: 2, envelope: 2, mid: false }, kinds: ALL },
+  "envelope of rank 2, scales only": { options: { paths: 2, envelope: 2 }, kinds: ["scales"] },
+  "OneBit, everything, biases": { options: { oneBit: true, biases: true }, kinds: ALL },
+  "OneBit, scales and norms only": { options: { oneBit: true }, kinds: ["scales", "norm"] },
 };
 
 describe("backward programs", () => {
@@ -110,6 +118,44 @@ describe("backward programs", () => {
       await forward.program.dispose();
     });
   }
+});
+
+describe("training scales alone", () => {
+  const products = (options: RandomModelOptions, kinds: readonly FeedKind[]): number => {
+    const spec = tinySpec();
+    const ranks = Array.from({ length: options.paths ?? 0 }, (_, path) => 5 + path);
+    const { mid = true, envelope = 1 } = options;
+    const form: LinearForm = options.oneBit
+      ? { kind: "onebit" }
+      : { kind: "factored", ranks, mid, ...(envelope > 1 && { envelope }) };
+    const forms = { ...DENSE_FORMS, down: form };
+    const trainable = feedNames(
+      blockFeeds(spec, forms).filter(({ role }) => role === "down"),
+      kinds,
+    );
+    const graph = blockGraph(spec, forms, { ...SHAPE, mode: "backward", trainable });
+    return reachable([...graph.outputs.values()]).filter(({ op }) => op === "matmul").length;
+  };
+
+  /** Products beyond those that the gradient of the block's input takes, which needs no forward pass through `down`. */
+  const own = (options: RandomModelOptions, kinds: readonly FeedKind[]): number =>
+    products(options, kinds) - products(options, []);
+
+  it("takes the forward products and none for the gradient of signs where scales meet the activations", () => {
+    expect(own({ paths: 1 }, ["scales"])).toBe(2);
+    expect(own({ paths: 1, mid: false }, ["scales"])).toBe(2);
+    // The way back through OneBit's norm needs the forward product anyway.
+    expect(own({ oneBit: true }, ["scales"])).toBe(0);
+    expect(own({ oneBit: true }, ["signs", "scales"])).toBe(1);
+    // Signs: the inner product, and one for the gradient of each factor.
+    expect(own({ paths: 1 }, ["signs", "scales"])).toBe(1 + 2);
+  });
+
+  it("of envelopes takes one product a factor, however high the envelopes' rank", () => {
+    // The inner product, the gradients of both factors, and a small product for each vector of the envelopes.
+    expect(own({ paths: 1, envelope: 2 }, ["scales"])).toBe(1 + 2 + 4);
+    expect(own({ paths: 1, envelope: 4 }, ["scales"])).toBe(1 + 2 + 4);
+  });
 });
 
 describe("tune programs", () => {

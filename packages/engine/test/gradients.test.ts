@@ -159,6 +159,7 @@ const cases: Record<string, GradientCase> = {
   logSoftmax: { shapes: [[3, 5]], build: ops.logSoftmax },
   rmsNorm: { shapes: [[3, 5], [5]], build: (x, w) => ops.rmsNorm(x, w, 1e-5) },
   layerNorm: { shapes: [[3, 5], [5], [5]], build: (x, w, b) => ops.layerNorm(x, w, b, 1e-5) },
+  normalise: { shapes: [[3, 5]], build: (x) => ops.normalise(x, 1e-5) },
   rope: { shapes: [[6, 8]], build: (x) => ops.rope(x, ops.ropeTables(x, [1, 0.3], 3), 2) },
   "causal attention, grouped heads": {
     shapes: [

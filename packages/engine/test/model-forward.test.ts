@@ -20,6 +20,8 @@ describe("modelForward equals the plain TypeScript forward pass", () => {
     "two paths (LittleBit), biases": { paths: 2, biases: true },
     "envelope of rank 3 (MDBF)": { paths: 1, envelope: 3 },
     "envelope of rank 2 without middle scales, two paths": { paths: 2, envelope: 2, mid: false },
+    "OneBit, biases": { oneBit: true, biases: true },
+    "factored embedding and head": { paths: 1, factoredEnds: true },
   };
   for (const [name, options] of Object.entries(variants)) {
     it(name, async () => {

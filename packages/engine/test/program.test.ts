@@ -190,3 +190,36 @@ describe("loop", () => {
     );
   });
 });
+
+describe("matmulInteger", () => {
+  it.each([
+    [3, 5, 4],
+    [17, 130, 33],
+    [1, 64, 9],
+  ])(
+    "multiplies %i x %i codes with %i columns exactly, whatever the zero point",
+    async (rows, inner, cols) => {
+      const random = randomSource(inner);
+      const a = Uint8Array.from({ length: rows * inner }, () => Math.floor(256 * random()));
+      const b = Int8Array.from({ length: inner * cols }, () => Math.floor(127 * random()) - 63);
+      const zeroPoint = 128;
+      const graph = new Graph();
+      const product = ops.matmulInteger(
+        graph.input("a", [rows, inner], "u8"),
+        graph.input("b", [inner, cols], "i8"),
+        zeroPoint,
+      );
+      graph.output("y", ops.cast(product, "f32"));
+      const program = await compile(graph);
+      const { y } = await program.run({ a, b });
+      await program.dispose();
+      for (let row = 0; row < rows; row++) {
+        for (let col = 0; col < cols; col++) {
+          let sum = 0;
+          for (let k = 0; k < inner; k++) sum += (a[row * inner + k] - zeroPoint) * b[k * cols + col];
+          expect(y[row * cols + col]).toBe(sum);
+        }
+      }
+    },
+  );
+});

@@ -9,11 +9,15 @@ import {
   type LinearSite,
   type Model,
   type ModelSpec,
+  type OneBitLinear,
+  type Table,
 } from "@subbit/core";
 import { randomNormal, randomSource } from "./support.js";
 
 export interface RandomModelOptions {
-  /** Paths of every factored linear; none means dense. @default 0 */
+  /** Whether every linear is a OneBit one. @default false */
+  readonly oneBit?: boolean;
+  /** Paths of every factored linear, each of a rank of its own; none means dense. @default 0 */
   readonly paths?: number;
   /** @default 1 */
   readonly envelope?: number;
@@ -23,6 +27,8 @@ export interface RandomModelOptions {
   readonly rank?: number;
   /** @default false */
   readonly biases?: boolean;
+  /** Whether embedding and head are factored. @default false */
+  readonly factoredEnds?: boolean;
 }
 
 export const TINY_CONFIG = {
@@ -49,8 +55,12 @@ export function randomModel(seed: number, options: RandomModelOptions = {}): Mod
     }
   }
   const norms = new Map<string, Float32Array>();
-  const table = randomDense(spec.vocabSize, spec.hiddenSize, random);
-  const head = randomDense(spec.vocabSize, spec.hiddenSize, random);
+  const randomTable = (): Table =>
+    options.factoredEnds
+      ? randomFactored(spec.vocabSize, spec.hiddenSize, random, { ...options, paths: 2 })
+      : randomDense(spec.vocabSize, spec.hiddenSize, random);
+  const table = randomTable();
+  const head = randomTable();
   return {
     spec,
     checkpoint: undefined as unknown as Model["checkpoint"],
@@ -78,17 +88,34 @@ function randomLinear(
   random: () => number,
   options: RandomModelOptions,
 ): Linear {
-  const { paths = 0 } = options;
   const biasValues = bias ? { bias: randomNormal(rows, random) } : {};
-  if (paths === 0) return { ...randomDense(rows, cols, random), ...biasValues };
-  const linear: FactoredLinear = {
-    kind: "factored",
+  if (options.oneBit) return { ...randomOneBit(rows, cols, random), ...biasValues };
+  if (!options.paths) return { ...randomDense(rows, cols, random), ...biasValues };
+  return { ...randomFactored(rows, cols, random, options), ...biasValues };
+}
+
+function randomOneBit(rows: number, cols: number, random: () => number): OneBitLinear {
+  const scales = (length: number): Float32Array => Float32Array.from({ length }, () => 0.2 + random());
+  return {
+    kind: "onebit",
     rows,
     cols,
-    paths: Array.from({ length: paths }, (_, path) => randomPath(rows, cols, path, random, options)),
-    ...biasValues,
+    signs: packSigns(randomNormal(rows * cols, random), rows, cols),
+    outScales: scales(rows),
+    inScales: scales(cols),
   };
-  return linear;
+}
+
+function randomFactored(
+  rows: number,
+  cols: number,
+  random: () => number,
+  options: RandomModelOptions,
+): FactoredLinear {
+  const paths = Array.from({ length: options.paths ?? 1 }, (_, path) =>
+    randomPath(rows, cols, path, random, options),
+  );
+  return { kind: "factored", rows, cols, paths };
 }
 
 function randomPath(

@@ -1,9 +1,11 @@
 /** `subbit compress`: a dense checkpoint in, a packed model and what it cost out. */
 import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { inputError, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
-import type { CompressOptions, Preset, TuneLevel } from "@subbit/compress";
+import type { CompressOptions, CompressResult, Plan, PlanOptions } from "@subbit/compress";
+import type { Preset, TuneLevel } from "@subbit/compress/choices";
 import { Option, type Command } from "commander";
 import { compressionCallbacks } from "../compression-callbacks.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
@@ -21,9 +23,10 @@ import {
   type ThreadOptions,
 } from "../options/common.js";
 import { byteSize, integer } from "../options/parse.js";
+import { addRecipeOptions, recipeOverrides, type RecipeOptions } from "../options/recipe.js";
 import { addSizeOptions, planOptions, type SizeOptions } from "../options/size.js";
 import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
-import { assertWritable } from "../output-paths.js";
+import { assertWritable, writeWhole } from "../output-paths.js";
 import { describePlan } from "../reports/plan-report.js";
 import { compressJson, describeCompress } from "../reports/compress-report.js";
 import { resolveSource } from "../sources.js";
@@ -31,7 +34,14 @@ import { teacherFiles } from "../teacher-files.js";
 import { VERSION } from "../version.js";
 
 interface CompressCommandOptions
-  extends CommonOptions, SizeOptions, TextOptions, ThreadOptions, SeedOptions, OverwriteOptions {
+  extends
+    CommonOptions,
+    SizeOptions,
+    RecipeOptions,
+    TextOptions,
+    ThreadOptions,
+    SeedOptions,
+    OverwriteOptions {
   readonly calibration?: string;
   readonly samples: number;
   readonly seqlen?: number;
@@ -42,6 +52,9 @@ interface CompressCommandOptions
   readonly evalWindows: number;
   readonly work?: string;
   readonly dryRun?: boolean;
+  readonly planOut?: string;
+  readonly report?: string;
+  readonly reportInit?: boolean;
   readonly memoryLimit?: number;
   readonly device: string;
 }
@@ -86,8 +99,15 @@ export function addCompress(program: Command): void {
       "--work <dir>",
       "run ledger; the same command resumes from it (default: OUT.work, removed at the end)",
     )
-    .option("--dry-run", "print the plan and write nothing")
+    .option(
+      "--dry-run",
+      "print the plan and write nothing; with --allocate loss and a calibration text this measures first",
+    )
+    .option("--plan-out <file>", "write the plan, to be edited and given to --plan")
+    .option("--report <file>", "write one HTML file with tables and plots")
+    .option("--report-init", "measure the model as factorised too, before any tuning (takes a while)")
     .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
+  addRecipeOptions(command);
   addTextOptions(command)
     .addOption(threadsOption())
     .addOption(seedOption())
@@ -103,6 +123,7 @@ export function addCompress(program: Command): void {
         "subbit compress stories-11m packed --bpw 0.8 --eval-text models/stories-11m/evaluation.txt",
         "subbit compress MODEL_FOLDER packed --bpw 0.55 --calibration text.txt --embed-bits 8",
         "subbit compress model.gguf packed --bytes 30MB --dry-run",
+        "subbit compress MODEL_FOLDER packed --bpw 0.8 --calibration text.txt --allocate loss --report report.html",
       ),
     )
     .action((source: string, out: string, options: CompressCommandOptions) =>
@@ -117,46 +138,106 @@ async function compressCommand(
   options: CompressCommandOptions,
 ): Promise<CommandResult> {
   const path = resolveSource(source);
-  if (options.dryRun !== true) assertOut(path, out, options.overwrite === true);
+  const overwrite = options.overwrite === true;
+  if (options.dryRun !== true) assertOut(path, out, overwrite);
+  for (const file of [options.planOut, options.report])
+    if (file !== undefined) assertWritable(file, overwrite);
+  const sizes = await planOptions(options);
   const { compress, planModel } = await import("@subbit/compress");
   return withModel(context, source, async (model) => {
     if (model.manifest !== undefined) {
       throw inputError(`${source} is packed already; give the dense model that it was made from.`);
     }
-    if (options.dryRun === true) {
-      const plan = planModel(model, planOptions(options));
-      return { json: { ...plan, out }, text: describePlan(plan) };
-    }
-    const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
-    checkSeqlen(seqlen, model.spec, source);
     // A budget that cannot be met is said before any text is read.
-    planModel(model, planOptions(options));
-    const tokenizer = await openTokenizer(model.checkpoint);
-    const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
-    const calibration = await read(calibrationPath(path, options.calibration));
+    const uniform = planModel(model, sizes);
+    const inputs = { context, source, path, out, model, options, sizes };
+    if (options.dryRun === true) return dryRun(inputs, uniform);
+    const { seqlen, calibration, read } = await openTexts(inputs, calibrationPath(path, options.calibration));
     const evaluation = options.evalText === undefined ? undefined : await read(options.evalText);
     const text = evaluation && { ids: evaluation.ids, seqlen, windows: options.evalWindows };
     const result = await compress({
       ...compressionCallbacks(context, model, { threads: options.threads, text }),
-      ...libraryOptions(model, out, options),
+      ...libraryOptions(inputs),
       seqlen,
       ...(await teacherFiles(context, path, model)),
-      calibration: { ids: calibration.ids, name: calibration.description },
+      calibration,
       ...(text && { evaluation: { ...text, name: evaluation.description } }),
     });
     for (const warning of result.warnings) context.warn(warning);
+    await writeExtras(inputs, result.plan, result);
     return { json: compressJson(result), text: describeCompress(result, sizesOf(model).bpw) };
   });
 }
 
-function libraryOptions(
-  model: Model,
-  out: string,
-  options: CompressCommandOptions,
-): Omit<CompressOptions, "calibration" | "seqlen"> {
+interface Inputs {
+  readonly context: Context;
+  readonly source: string;
+  readonly path: string;
+  readonly out: string;
+  readonly model: Model;
+  readonly options: CompressCommandOptions;
+  readonly sizes: PlanOptions;
+}
+
+/** The plan; by predicted loss only where there is a text to measure on. */
+async function dryRun(inputs: Inputs, uniform: Plan): Promise<CommandResult> {
+  const { context, path, options, sizes } = inputs;
+  const { allocatesByLoss, planCompression } = await import("@subbit/compress");
+  const text = options.calibration ?? calibrationBeside(path);
+  let plan = uniform;
+  const warnings: string[] = [];
+  if (allocatesByLoss(sizes, uniform)) {
+    if (text === undefined) {
+      warnings.push(
+        "This is the uniform plan: ranks by loss are measured on a calibration text, and there is none; give --calibration FILE.",
+      );
+    } else {
+      const { seqlen, calibration } = await openTexts(inputs, text);
+      const { signal, onProgress } = context;
+      plan = await planCompression({ ...libraryOptions(inputs), seqlen, calibration, signal, onProgress });
+    }
+  }
+  for (const warning of warnings) context.warn(warning);
+  await writeExtras(inputs, plan, undefined);
+  return { json: { ...plan, out: inputs.out, warnings }, text: describePlan(plan) };
+}
+
+async function openTexts({ model, source, options }: Inputs, calibrationFile: string) {
+  const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
+  checkSeqlen(seqlen, model.spec, source);
+  const tokenizer = await openTokenizer(model.checkpoint);
+  const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
+  const { ids, description } = await read(calibrationFile);
+  return { seqlen, read, calibration: { ids, name: description } };
+}
+
+/** The files beside the output: the plan and the report. */
+async function writeExtras(
+  { options, source }: Inputs,
+  plan: Plan,
+  result: CompressResult | undefined,
+): Promise<void> {
+  const { planOut, report } = options;
+  if (planOut !== undefined) {
+    const { planToFile } = await import("@subbit/compress");
+    await writeWhole(planOut, (file) => writeFile(file, `${JSON.stringify(planToFile(plan), null, 2)}\n`));
+  }
+  if (report !== undefined) {
+    const { htmlReport } = await import("../reports/html-report.js");
+    const html = await htmlReport({ title: source, plan, ...(result && { result }) });
+    await writeWhole(report, (file) => writeFile(file, html));
+  }
+}
+
+function libraryOptions({
+  model,
+  out,
+  options,
+  sizes,
+}: Inputs): Omit<CompressOptions, "calibration" | "seqlen"> {
   const { samples, tune, preset, trainTokens, work, memoryLimit, threads, seed, device } = options;
   return {
-    ...planOptions(options),
+    ...sizes,
     model,
     out,
     overwrite: options.overwrite === true,
@@ -164,12 +245,14 @@ function libraryOptions(
     tune,
     preset,
     seed,
+    recipe: recipeOverrides(options),
     device: device === "auto" ? "cpu" : device,
     writtenBy: `subbit ${VERSION}`,
     ...(trainTokens !== undefined && { trainTokens }),
     ...(work !== undefined && { work }),
     ...(memoryLimit !== undefined && { memoryLimit }),
     ...(threads !== undefined && { threads }),
+    ...(options.reportInit === true && { reportInit: true }),
   };
 }
 
@@ -186,11 +269,15 @@ function assertOut(sourcePath: string, out: string, overwrite: boolean): void {
 }
 
 function calibrationPath(sourcePath: string, given: string | undefined): string {
-  if (given !== undefined) return given;
-  const beside = join(sourcePath, CALIBRATION_FILE);
-  if (existsSync(beside)) return beside;
+  const found = given ?? calibrationBeside(sourcePath);
+  if (found !== undefined) return found;
   throw new SubbitError(
     "usage",
     `${sourcePath} has no ${CALIBRATION_FILE} beside its weights; give --calibration FILE, a text like those the model is for.`,
   );
+}
+
+function calibrationBeside(sourcePath: string): string | undefined {
+  const beside = join(sourcePath, CALIBRATION_FILE);
+  return existsSync(beside) ? beside : undefined;
 }

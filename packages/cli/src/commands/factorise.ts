@@ -1,11 +1,12 @@
 /** `subbit factorise`: one matrix, one method; for study and for checks against other implementations. */
 import { availableParallelism } from "node:os";
-import { bitsOfRank, inputError, openSafetensors, SubbitError, type SafetensorsFile } from "@subbit/core";
-import { fileSource } from "@subbit/core/node";
+import { honestBpw, paperBpw, SubbitError } from "@subbit/core";
 import type { FactorisedLinear, FactoriseOptions, Importance } from "@subbit/compress";
+import type { Init, Method } from "@subbit/compress/choices";
 import { Option, type Command } from "commander";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
+import { readImportance, readMatrix } from "../matrix-files.js";
 import {
   commandOf,
   examples,
@@ -14,61 +15,63 @@ import {
   type SeedOptions,
   type ThreadOptions,
 } from "../options/common.js";
-import { integer, number } from "../options/parse.js";
-import { formatSeconds, toPrecision } from "../output/format.js";
+import { integer, integers, number } from "../options/parse.js";
+import { addFormOptions, type SCHEDULES } from "../options/size.js";
+import { formatBytes, formatSeconds, toPrecision } from "../output/format.js";
 import { renderPairs } from "../output/table.js";
-
-type Method = "auto" | "dbf" | "nanoquant" | "littlebit";
 
 interface FactoriseCommandOptions extends CommonOptions, ThreadOptions, SeedOptions {
   readonly tensor?: string;
-  readonly method: Method;
-  readonly init?: "admm" | "dual-svid";
+  readonly method: Method | "auto";
+  readonly init?: Init;
+  readonly schedule?: (typeof SCHEDULES)[number];
   readonly bpw?: number;
   readonly rank?: number;
+  readonly ranks?: readonly number[];
   readonly paths?: number;
-  readonly envelope: string;
-  readonly scaleBits: string;
+  readonly envelope?: number;
+  readonly scaleBits?: 16 | 8;
   readonly iterations?: number;
+  readonly refineSteps?: number;
   readonly importance?: string;
 }
 
-/** What each method starts from; another start is another method. */
-const INIT_OF: Readonly<Record<Method, "admm" | "dual-svid">> = {
-  auto: "admm",
-  dbf: "admm",
-  nanoquant: "admm",
-  littlebit: "dual-svid",
-};
+const LARGEST_RANK = 2 ** 24;
 
 export function addFactorise(program: Command): void {
-  commandOf(program, "factorise <file>", "factor one matrix of a safetensors file into signs and scales")
-    .option("--tensor <name>", "which matrix (default: the only one)")
+  const command = commandOf(
+    program,
+    "factorise <file>",
+    "factor one matrix of a safetensors file into signs and scales",
+  ).option("--tensor <name>", "which matrix (default: the only one)");
+  addFormOptions(command)
     .addOption(
-      new Option("--method <method>", "how")
-        .choices(["auto", "dbf", "nanoquant", "littlebit"])
-        .default("auto"),
-    )
-    .addOption(
-      new Option("--init <init>", "how it starts (default: the method's own)").choices(["admm", "dual-svid"]),
-    )
-    .addOption(
-      new Option("--bpw <x>", "bits per weight, everything stored counted (default: 0.8)")
+      new Option(
+        "--bpw <x>",
+        "bits per weight, everything stored counted (default: 0.8; onebit: what it costs)",
+      )
         .argParser(number({ above: 0, max: 16 }))
-        .conflicts("rank"),
+        .conflicts(["rank", "ranks"]),
     )
-    .option("--rank <n>", "rank of each path", integer({ min: 1, max: 2 ** 24 }))
-    .option("--paths <n>", "paths (default: the method's own)", integer({ min: 1, max: 8 }))
-    .addOption(new Option("--envelope <l>", "rank of the magnitude envelopes").choices(["1"]).default("1"))
-    .addOption(new Option("--scale-bits <bits>", "bits of a stored scale").choices(["16"]).default("16"))
+    .addOption(
+      new Option("--rank <n>", "rank of each path")
+        .argParser(integer({ min: 1, max: LARGEST_RANK }))
+        .conflicts("ranks"),
+    )
+    .option("--ranks <list>", "rank of each path, such as 100,40", integers({ min: 1, max: LARGEST_RANK }))
     .option(
       "--iterations <n>",
       "outer iterations (default: the method's own)",
       integer({ min: 1, max: 1_000_000 }),
     )
     .option(
+      "--refine-steps <n>",
+      "steps of gradient descent on all scales afterwards (default: 0)",
+      integer({ min: 0, max: 1_000_000 }),
+    )
+    .option(
       "--importance <file>",
-      "safetensors file with input [cols] and output [rows]: second moments that weigh the error",
+      "safetensors file with input [cols], output [rows], gram [cols, cols]: second moments that weigh the error",
     )
     .addOption(threadsOption())
     .addOption(seedOption())
@@ -76,6 +79,7 @@ export function addFactorise(program: Command): void {
       "after",
       examples(
         "subbit factorise matrix.safetensors --method dbf --bpw 1.0",
+        "subbit factorise matrix.safetensors --method mdbf --envelope 4 --init admm --scale-bits 8",
         "subbit factorise model.safetensors --tensor model.layers.0.mlp.up_proj.weight --rank 64 --json",
       ),
     )
@@ -89,130 +93,97 @@ async function factoriseCommand(
   file: string,
   options: FactoriseCommandOptions,
 ): Promise<CommandResult> {
-  const { method, threads } = options;
-  if (options.init !== undefined && options.init !== INIT_OF[method]) {
+  const { method, threads, init, schedule, paths, envelope, iterations, refineSteps, ranks } = options;
+  const { AUTO, factorise, methodForm } = await import("@subbit/compress");
+  // A start that the method does not know is said before anything is read.
+  const form = methodForm(method, init);
+  if (ranks !== undefined && paths !== undefined && ranks.length !== paths) {
     throw new SubbitError(
       "usage",
-      `Method ${method} starts with ${INIT_OF[method]}, not ${options.init}; choose another method or leave --init out.`,
+      `${ranks.length} ranks were given for ${paths} paths; give one a path, or leave --paths out.`,
     );
   }
+  const scaleBits = options.scaleBits ?? (method === "auto" ? AUTO.scaleBits : 16);
   const matrix = await readMatrix(file, options.tensor);
   const importance =
     options.importance === undefined ? undefined : await readImportance(options.importance, matrix);
-  const { factorise } = await import("@subbit/compress");
   const { values, rows, cols } = matrix;
   const cpuBefore = process.cpuUsage();
   const result = await factorise(values, rows, cols, {
-    ...sizeOf(options),
+    ...sizeOf(options, form.kind === "onebit"),
     method,
+    scaleBits,
     threads: threads ?? availableParallelism(),
     seed: options.seed,
     signal: context.signal,
     onProgress: context.onProgress,
-    ...(options.paths !== undefined && { paths: options.paths }),
-    ...(options.iterations !== undefined && { iterations: options.iterations }),
+    ...(init !== undefined && { init }),
+    ...(schedule !== undefined && { schedule }),
+    ...(paths !== undefined && { paths }),
+    ...(envelope !== undefined && { envelope }),
+    ...(iterations !== undefined && { iterations }),
+    ...(refineSteps !== undefined && { refineSteps }),
     ...(importance && { importance }),
   });
   const cpu = process.cpuUsage(cpuBefore);
-  return report(result, method, importance !== undefined, (cpu.user + cpu.system) / 1e6);
+  const how = { method, init: init ?? form.inits[0], schedule: schedule ?? "tuned", scaleBits, importance };
+  return report(result, how, (cpu.user + cpu.system) / 1e6);
 }
 
 const DEFAULT_BPW = 0.8;
 
-function sizeOf({ bpw, rank }: FactoriseCommandOptions): Pick<FactoriseOptions, "bpw" | "rank"> {
-  return rank === undefined ? { bpw: bpw ?? DEFAULT_BPW } : { rank };
+function sizeOf(
+  { bpw, rank, ranks }: FactoriseCommandOptions,
+  oneBit: boolean,
+): Pick<FactoriseOptions, "bpw" | "rank" | "ranks"> {
+  if (rank !== undefined) return { rank };
+  if (ranks !== undefined) return { ranks };
+  if (bpw !== undefined) return { bpw };
+  return oneBit ? {} : { bpw: DEFAULT_BPW };
 }
 
-interface Matrix {
-  readonly rows: number;
-  readonly cols: number;
-  /** [rows, cols] */
-  readonly values: Float32Array;
-}
-
-async function withFile<R>(path: string, body: (file: SafetensorsFile) => Promise<R>): Promise<R> {
-  const file = await openSafetensors(await fileSource(path));
-  try {
-    return await body(file);
-  } finally {
-    await file.close();
-  }
-}
-
-function readMatrix(path: string, tensor: string | undefined): Promise<Matrix> {
-  return withFile(path, async (file) => {
-    const matrices = [...file.tensors.values()].filter((info) => info.shape.length === 2);
-    const found = tensor === undefined ? matrices : matrices.filter((info) => info.name === tensor);
-    if (found.length !== 1) {
-      const names = matrices
-        .slice(0, 8)
-        .map((info) => info.name)
-        .join(", ");
-      throw inputError(
-        tensor === undefined
-          ? `${path} holds ${matrices.length} matrices (${names}); say which with --tensor.`
-          : `${path} holds no matrix ${tensor}; it has ${names}.`,
-      );
-    }
-    const [info] = found;
-    const values = await file.readF32(info.name);
-    if (!values.every(Number.isFinite))
-      throw inputError(`${info.name} of ${path} holds values that are not finite.`);
-    return { rows: info.shape[0], cols: info.shape[1], values };
-  });
-}
-
-function readImportance(path: string, { rows, cols }: Matrix): Promise<Importance> {
-  return withFile(path, async (file) => {
-    const vector = async (name: string, length: number): Promise<Float32Array | undefined> => {
-      const info = file.tensors.get(name);
-      if (info === undefined) return undefined;
-      const values = await file.readF32(name);
-      if (values.length !== length)
-        throw inputError(
-          `${name} of ${path} has ${values.length} values, but the matrix is ${rows} x ${cols}.`,
-        );
-      if (!values.every((value) => Number.isFinite(value) && value >= 0))
-        throw inputError(`${name} of ${path} holds values that are negative or not finite.`);
-      return values;
-    };
-    const input = await vector("input", cols);
-    const output = await vector("output", rows);
-    if (input === undefined && output === undefined)
-      throw inputError(`${path} holds neither input [${cols}] nor output [${rows}].`);
-    return { ...(input && { input }), ...(output && { output }) };
-  });
+interface How {
+  readonly method: Method | "auto";
+  readonly init: Init;
+  readonly schedule: string;
+  readonly scaleBits: 16 | 8;
+  readonly importance: Importance | undefined;
 }
 
 function report(
   { linear, relError, weightedRelError, seconds }: FactorisedLinear,
-  method: Method,
-  weighted: boolean,
+  { method, init, schedule, scaleBits, importance }: How,
   cpuSeconds: number,
 ): CommandResult {
-  const { rows, cols, paths } = linear;
-  const [{ rank, envelope, midIn }] = paths;
-  const bits = bitsOfRank({
-    rows,
-    cols,
-    rank,
-    paths: paths.length,
-    envelope,
-    midScale: midIn !== undefined,
-    scaleBits: 16,
-  });
-  const bpw = bits.total / (rows * cols);
-  const init = INIT_OF[method];
-  // `auto` is a way to find the signs; what it stores is one of the published forms.
-  const stored = method === "auto" ? (midIn === undefined ? "nanoquant" : "dbf") : method;
+  const { rows, cols } = linear;
+  const factored = linear.kind === "factored" ? linear.paths : [];
+  const ranks = factored.map((path) => path.rank);
+  const even = ranks.every((rank) => rank === ranks[0]);
+  const bpw = honestBpw(linear);
+  const stored = storedAs(linear, method);
+  const shape = { rank: ranks[0] ?? 0, ranks, paths: factored.length, envelope: factored[0]?.envelope ?? 1 };
+  const paper = paperBpw(stored, { rows, cols, ...shape }) ?? bpw;
+  const peakRssBytes = process.resourceUsage().maxRSS * 1024;
   const pairs = [
     ["matrix", `${rows} x ${cols}`],
     ["method", `${method === stored ? method : `${method}, stored as ${stored}`}, started by ${init}`],
-    ["rank", `${rank}${paths.length > 1 ? ` in each of ${paths.length} paths` : ""}`],
-    ["bits per weight", toPrecision(bpw, 4)],
+    ...(ranks.length === 0
+      ? []
+      : [
+          [
+            "rank",
+            even
+              ? `${ranks[0]}${ranks.length > 1 ? ` in each of ${ranks.length} paths` : ""}`
+              : ranks.join(" + "),
+          ],
+        ]),
+    ...(shape.envelope > 1 ? [["envelopes", `of rank ${shape.envelope}`]] : []),
+    ["scales", `${scaleBits} bits`],
+    ["bits per weight", `${toPrecision(bpw, 4)} (${toPrecision(paper, 4)} by the paper's formula)`],
     ["relative error", relError.toFixed(4)],
-    ...(weighted ? [["weighted", weightedRelError.toFixed(4)]] : []),
+    ...(importance ? [["weighted", weightedRelError.toFixed(4)]] : []),
     ["time", `${formatSeconds(seconds)} (CPU ${formatSeconds(cpuSeconds)})`],
+    ["peak memory", formatBytes(peakRssBytes)],
   ];
   return {
     json: {
@@ -220,15 +191,26 @@ function report(
       cols,
       method,
       init,
+      schedule,
       bpw,
-      rank,
-      paths: paths.length,
-      envelope,
+      paperBpw: paper,
+      rank: ranks[0] ?? null,
+      ...(even ? {} : { ranks }),
+      paths: factored.length > 0 ? factored.length : null,
+      envelope: factored[0]?.envelope ?? null,
+      scaleBits,
       relError,
       weightedRelError,
       seconds,
       cpuSeconds,
+      peakRssBytes,
     },
     text: renderPairs(pairs),
   };
+}
+
+/** `auto` is a way to find the signs; what it stores is one of the published forms. */
+function storedAs(linear: FactorisedLinear["linear"], method: Method | "auto"): string {
+  if (method !== "auto" || linear.kind !== "factored") return method;
+  return linear.paths[0].midIn === undefined ? "nanoquant" : "dbf";
 }

@@ -1,5 +1,12 @@
 /** `subbit inspect`: what a model is, what every linear costs, and where every byte of the weight file goes. */
-import { inspectModel, type LinearReport, type ModelReport } from "@subbit/core";
+import {
+  inspectModel,
+  type LinearEntry,
+  type LinearReport,
+  type Model,
+  type ModelReport,
+  type TableEntry,
+} from "@subbit/core";
 import type { Command } from "commander";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
@@ -24,8 +31,61 @@ export function addInspect(program: Command): void {
 function inspect(context: Context, source: string, options: InspectOptions): Promise<CommandResult> {
   return withModel(context, source, (model) => {
     const report = inspectModel(model);
-    return Promise.resolve({ json: { ...report }, text: describe(report, options.all === true) });
+    const tables = tablesOf(model, report);
+    const linears = report.linears.map((linear) => ({
+      ...linear,
+      scaleBits: scaleBitsOf(model.manifest?.linears[linear.name]),
+    }));
+    const text = describe({ ...report, linears }, tables, options.all === true);
+    return Promise.resolve({ json: { ...report, linears, ...tables }, text });
   });
+}
+
+interface LinearLine extends LinearReport {
+  /** Of a stored scale; null for a dense linear. */
+  readonly scaleBits: number | null;
+}
+
+/** An embedding or a head. */
+interface TableReport {
+  readonly kind: "dense" | "factored";
+  readonly rows: number;
+  readonly cols: number;
+  /** Of a value stored by rows; null for a factored table. */
+  readonly valueBits: number | null;
+  /** null for a dense table, as the next three. */
+  readonly rank: number | null;
+  readonly paths: number | null;
+  readonly envelope: number | null;
+  readonly scaleBits: number | null;
+  readonly bpw: number;
+}
+
+interface TableReports {
+  readonly embedding: TableReport;
+  /** Absent when it is tied to the embedding. */
+  readonly head?: TableReport;
+}
+
+function tablesOf({ manifest, spec }: Model, { bytes }: ModelReport): TableReports {
+  const [rows, cols] = [spec.vocabSize, spec.hiddenSize];
+  const report = (entry: TableEntry | undefined, stored: number): TableReport => {
+    const bpw = (8 * stored) / (rows * cols);
+    const dense = { rank: null, paths: null, envelope: null, scaleBits: null };
+    if (entry?.kind !== "factored") {
+      return { kind: "dense", rows, cols, valueBits: entry?.bits ?? bpw, ...dense, bpw };
+    }
+    const { rank, paths, envelope, scaleBits } = entry;
+    return { kind: "factored", rows, cols, valueBits: null, rank, paths, envelope, scaleBits, bpw };
+  };
+  return {
+    embedding: report(manifest?.embedding, bytes.embeddings),
+    ...(!spec.tiedHead && { head: report(manifest?.head, bytes.head) }),
+  };
+}
+
+function scaleBitsOf(entry: LinearEntry | undefined): number | null {
+  return entry === undefined || entry.kind === "dense" ? null : entry.scaleBits;
 }
 
 const COLUMNS: readonly Column[] = [
@@ -35,12 +95,18 @@ const COLUMNS: readonly Column[] = [
   { title: "method" },
   { title: "paths", align: "right" },
   { title: "rank", align: "right" },
+  { title: "l", align: "right" },
+  { title: "scale bits", align: "right" },
   { title: "bpw", align: "right" },
   { title: "paper bpw", align: "right" },
   { title: "bytes", align: "right" },
 ];
 
-function describe(report: ModelReport, all: boolean): string {
+interface Described extends ModelReport {
+  readonly linears: readonly LinearLine[];
+}
+
+function describe(report: Described, { embedding, head }: TableReports, all: boolean): string {
   const groups = all ? report.linears.map((linear) => [linear]) : groupsOf(report.linears);
   const table = renderTable(
     COLUMNS,
@@ -49,12 +115,14 @@ function describe(report: ModelReport, all: boolean): string {
   const { bytes } = report;
   const share = (part: number): string =>
     `${formatBytes(part)} (${toPrecision((100 * part) / report.fileBytes, 3)} %)`;
-  const factored = report.linears.some((linear) => linear.rank !== null);
+  const factored = report.linears.some((linear) => linear.scaleBits !== null);
   const paper = factored ? ` (${toPrecision(report.paperBpw, 4)} by the papers' formulas)` : "";
   const pairs = [
     ["architecture", report.architecture],
     ["parameters", formatCount(report.parameters)],
     ["linears", `${toPrecision(report.bpw, 4)} bits per weight, all stored bytes counted${paper}`],
+    ["embedding", tableWords(embedding)],
+    ["head", head === undefined ? "tied to the embedding" : tableWords(head)],
     ["weight file", formatBytes(report.fileBytes)],
     ...Object.entries<number>({ ...bytes })
       .filter(([, part]) => part > 0)
@@ -64,14 +132,16 @@ function describe(report: ModelReport, all: boolean): string {
 }
 
 /** Linears of one kind and cost share a row; the block number is what tells them apart. */
-function groupsOf(linears: readonly LinearReport[]): LinearReport[][] {
-  const groups = new Map<string, LinearReport[]>();
+function groupsOf(linears: readonly LinearLine[]): LinearLine[][] {
+  const groups = new Map<string, LinearLine[]>();
   for (const linear of linears) {
     const key = [
       kindOf(linear.name),
       linear.method,
-      linear.rank,
+      ranksOf(linear),
       linear.paths,
+      linear.envelope,
+      linear.scaleBits,
       linear.rows,
       linear.cols,
       linear.bits,
@@ -87,7 +157,7 @@ function kindOf(name: string): string {
   return name.replace(/^.*\.\d+\./, "");
 }
 
-function cells(group: readonly LinearReport[], all: boolean): string[] {
+function cells(group: readonly LinearLine[], all: boolean): string[] {
   const [first] = group;
   return [
     all ? first.name : kindOf(first.name),
@@ -95,9 +165,22 @@ function cells(group: readonly LinearReport[], all: boolean): string[] {
     `${first.rows} x ${first.cols}`,
     first.dtype === null ? first.method : `dense ${first.dtype}`,
     first.paths === null ? "" : String(first.paths),
-    first.rank === null ? "" : String(first.rank),
+    ranksOf(first),
+    first.envelope === null ? "" : String(first.envelope),
+    first.scaleBits === null ? "" : String(first.scaleBits),
     toPrecision(first.bpw, 4),
     toPrecision(first.paperBpw, 4),
     formatBytes(group.reduce((sum, linear) => sum + linear.bits / 8, 0)),
   ];
+}
+
+/** `88`, or `88+40` where paths differ. */
+function ranksOf({ rank, ranks }: LinearReport): string {
+  return rank === null ? "" : (ranks ?? [rank]).join("+");
+}
+
+function tableWords({ kind, rows, cols, rank, bpw }: TableReport): string {
+  const shape = `${rows} x ${cols}`;
+  const bits = `${toPrecision(bpw, 4)} bits per weight`;
+  return kind === "factored" ? `${shape}, factored, rank ${rank}, ${bits}` : `${shape}, rows, ${bits}`;
 }

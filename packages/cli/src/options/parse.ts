@@ -72,6 +72,15 @@ export function byteSize(text: string): number {
   return bytes;
 }
 
+/** One of a few numbers. */
+export function oneOf<const N extends number>(allowed: readonly N[]): (text: string) => N {
+  return (text) => {
+    const found = allowed.find((one) => String(one) === text.trim());
+    if (found === undefined) throw new InvalidArgumentError(`Give one of ${allowed.join(", ")}.`);
+    return found;
+  };
+}
+
 /** Text as given, but not empty. */
 export function nonEmpty(text: string): string {
   if (text === "") throw new InvalidArgumentError("It is empty.");

@@ -1,5 +1,5 @@
 /** What a compression gave: the quality table, the stages, the JSON. */
-import type { CompressResult } from "@subbit/compress";
+import type { CompressResult, Plan } from "@subbit/compress";
 import { formatBytes, formatCount, formatSeconds, toPrecision } from "../output/format.js";
 import { renderPairs, renderTable } from "../output/table.js";
 
@@ -29,10 +29,27 @@ export function compressJson(result: CompressResult): Record<string, unknown> {
     peakRssBytes,
     method: plan.method,
     init: plan.init,
+    schedule: plan.schedule,
+    allocation: plan.allocation.kind,
+    ...formOf(plan),
     ...(quality && { quality }),
     stages,
     ...(verify && { verify }),
     warnings,
+  };
+}
+
+/** Paths, envelope and width of the scales; null where linears differ in it. */
+function formOf({ rows }: Plan): Record<string, number | null> {
+  const compressed = rows.filter((row) => row.kind !== "dense");
+  const shared = (value: (row: (typeof rows)[number]) => number): number | null => {
+    const values = new Set(compressed.map(value));
+    return values.size === 1 ? [...values][0] : null;
+  };
+  return {
+    paths: shared((row) => row.paths),
+    envelope: shared((row) => row.envelope),
+    scaleBits: shared((row) => row.scaleBits),
   };
 }
 

@@ -10,6 +10,7 @@
  */
 import { normalVariates } from "@subbit/core";
 import { compile, Graph, ops, type Program, type Value } from "@subbit/engine";
+import { type IntegerWeight, LEVELS, ZERO_POINT } from "./integer-weight.js";
 import { Identities } from "./inverse.js";
 import {
   constantShift,
@@ -38,6 +39,11 @@ export interface AdmmVariant {
   readonly ridge: number;
   /** The smallest rho of the schedule; ridge + this bounds the spectrum from below. */
   readonly smallestRho: number;
+  /**
+   * Whether W X is a product of integers (integer-weight.ts), for a unit middle scale only: magnitudes of a factor are
+   * then whole multiples of a step. @default false
+   */
+  readonly integer?: boolean;
 }
 
 /** Iterations of one run; more than that are several runs, between which the caller may stop. */
@@ -47,6 +53,8 @@ export const CHUNK = 50;
 export const POWER_STEPS = 3;
 /** Keeps the division by a factor's size defined when the factor has vanished. */
 const TINY = 1e-30;
+/** Times this every number that matters is beyond 1. */
+const HUGE = 1e30;
 
 /** One factor between iterations. */
 interface Factor {
@@ -58,10 +66,13 @@ interface Factor {
   readonly columns: Value;
   /** Their norm, [1, 1]. */
   readonly norm: Value;
+  /** i8 [n, rank], A over step and equaliser; of integer programs, as the next. */
+  readonly codes?: Value;
+  /** [1, 1] */
+  readonly step?: Value;
 }
 
-const FACTOR_FIELDS = ["projected", "dual", "columns", "norm"] as const;
-type FactorField = (typeof FACTOR_FIELDS)[number];
+type FactorField = "projected" | "dual" | "columns" | "norm" | "step";
 
 /** State between runs by name: `out.projected` [rows, rank], `in.dual` [cols, rank], ... */
 export type AdmmState = Record<`${"out" | "in"}.${FactorField}`, Float32Array>;
@@ -72,9 +83,12 @@ export interface ChunkResult {
   readonly inverseError: number;
 }
 
+/** The matrix as a program takes it: [rows, cols] floats, or codes for an integer one. */
+export type AdmmWeight = Float32Array | IntegerWeight;
+
 export interface AdmmProgram {
   /** Runs one iteration per entry of `rhos` (at most CHUNK). */
-  run(weight: Float32Array, state: AdmmState, rhos: readonly number[]): Promise<ChunkResult>;
+  run(weight: AdmmWeight, state: AdmmState, rhos: readonly number[]): Promise<ChunkResult>;
   dispose(): Promise<void>;
 }
 
@@ -103,7 +117,7 @@ export async function compileAdmm(
 async function runChunk(
   program: Program,
   settings: InverseSettings,
-  weight: Float32Array,
+  weight: AdmmWeight,
   state: AdmmState,
   rhos: readonly number[],
 ): Promise<ChunkResult> {
@@ -111,24 +125,24 @@ async function runChunk(
   rhos.forEach((rho, at) => schedule.set(scheduleRow(rho, settings), at * scheduleWidth(settings)));
   const trips = BigInt64Array.of(BigInt(rhos.length));
   const worst = new Float32Array(1);
-  const { worst: met, ...next } = await program.run({ weight, schedule, trips, worst, ...state });
+  const feeds = weight instanceof Float32Array ? { weight } : weight;
+  const { worst: met, ...next } = await program.run({ ...feeds, schedule, trips, worst, ...state });
   return { state: next as AdmmState, inverseError: Math.sqrt(met[0] / settings.rank) };
 }
 
 function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant, settings: InverseSettings): Graph {
   const graph = new Graph();
-  const weight = graph.input("weight", [rows, cols]);
+  const sides = weightSides(graph, rows, cols, variant.integer ?? false);
   const schedule = graph.input("schedule", [CHUNK, scheduleWidth(settings)]);
   const trips = graph.input("trips", [], "i64");
   const worst = graph.input("worst", [1, 1]);
   const inputs = (["out", "in"] as const).flatMap((side) =>
     fieldsOf(variant).map((field) => {
       const length = side === "out" ? rows : cols;
-      return graph.input(`${side}.${field}`, field === "norm" ? [1, 1] : [length, rank]);
+      return graph.input(`${side}.${field}`, field === "norm" || field === "step" ? [1, 1] : [length, rank]);
     }),
   );
   const shared = {
-    weight,
     variant,
     settings,
     identities: new Identities(graph),
@@ -139,58 +153,108 @@ function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant, settin
     const first = scheduledShift(ops.gather(schedule, trip), settings);
     const shifts = Array.from({ length: variant.projections }, (_, i) => (i === 0 ? first : later));
     const [outFactor, inFactor] = unpack(carried, variant);
-    const nextOut = halfIteration(outFactor, inFactor, false, shifts, shared);
-    const nextIn = halfIteration(inFactor, nextOut.factor, true, shifts, shared);
-    const state = [nextOut.factor, nextIn.factor].flatMap((factor) =>
-      fieldsOf(variant).map((field) => factor[field]),
-    );
+    const nextOut = halfIteration(outFactor, inFactor, sides.out, shifts, shared);
+    const nextIn = halfIteration(inFactor, nextOut.factor, sides.in, shifts, shared);
+    const state = [nextOut.factor, nextIn.factor].flatMap((factor) => pack(factor, variant));
     return [[...nextOut.errors, ...nextIn.errors].reduce(ops.maximum, worstBefore), ...state];
   };
-  const [worstAfter, ...after] = ops.loop({ trips, carried: [worst, ...inputs], body });
+  const codes = variant.integer ? startCodes(unpack(inputs, variant), sides) : [];
+  const carried = variant.integer ? withCodes(inputs, codes) : inputs;
+  const [worstAfter, ...after] = ops.loop({ trips, carried: [worst, ...carried], body });
   graph.output("worst", worstAfter);
   const final = unpack(after, variant);
   (["out", "in"] as const).forEach((side, i) => {
-    for (const field of fieldsOf(variant)) graph.output(`${side}.${field}`, final[i][field]);
+    for (const field of fieldsOf(variant)) graph.output(`${side}.${field}`, final[i][field]!);
   });
   return graph;
 }
 
+/** The matrix as one half iteration reads it: W for the out factor, W^T for the in factor. */
+interface WeightSide {
+  readonly weight?: { readonly value: Value; readonly transposed: boolean };
+  readonly codes?: { readonly values: Value; readonly scales: Value };
+  /** [n, 1] of this side's own factor: its magnitudes are whole multiples of step times this. */
+  readonly equaliser?: Value;
+}
+
+function weightSides(
+  graph: Graph,
+  rows: number,
+  cols: number,
+  integer: boolean,
+): { readonly out: WeightSide; readonly in: WeightSide } {
+  if (!integer) {
+    const value = graph.input("weight", [rows, cols]);
+    return { out: { weight: { value, transposed: false } }, in: { weight: { value, transposed: true } } };
+  }
+  const side = (name: "out" | "in", length: number, other: number): WeightSide => ({
+    codes: {
+      values: graph.input(`${name}Codes`, [length, other], "u8"),
+      scales: graph.input(`${name}CodeScales`, [length, 1]),
+    },
+    equaliser: graph.input(`${name}Equaliser`, [length, 1]),
+  });
+  return { out: side("out", rows, cols), in: side("in", cols, rows) };
+}
+
+/** Codes of the factors that a run starts from. */
+function startCodes(factors: readonly Factor[], sides: { out: WeightSide; in: WeightSide }): Value[] {
+  return [sides.out, sides.in].map(({ equaliser }, i) =>
+    ops.cast(ops.round(ops.div(factors[i].projected, ops.mul(factors[i].step!, equaliser!))), "i8"),
+  );
+}
+
+/** Codes stand behind the fields of their factor. */
+function withCodes(inputs: readonly Value[], codes: readonly Value[]): Value[] {
+  const half = inputs.length / 2;
+  return [...inputs.slice(0, half), codes[0], ...inputs.slice(half), codes[1]];
+}
+
 /** With a unit middle scale the equal-norm columns are the projected variable itself. */
 function fieldsOf(variant: AdmmVariant): readonly FactorField[] {
-  return variant.middle === "unit" ? ["projected", "dual", "norm"] : FACTOR_FIELDS;
+  if (variant.middle === "free") return ["projected", "dual", "columns", "norm"];
+  return variant.integer ? ["projected", "dual", "norm", "step"] : ["projected", "dual", "norm"];
+}
+
+function pack(factor: Factor, variant: AdmmVariant): Value[] {
+  const values = fieldsOf(variant).map((field) => factor[field]!);
+  return factor.codes ? [...values, factor.codes] : values;
 }
 
 function unpack(values: readonly Value[], variant: AdmmVariant): [Factor, Factor] {
   const fields = fieldsOf(variant);
+  // The program's inputs have no codes yet.
+  const stride = values.length / 2;
   const factor = (from: number): Factor => {
     const named = Object.fromEntries(fields.map((field, i) => [field, values[from + i]])) as Record<
       string,
       Value
     >;
-    return { ...named, columns: named.columns ?? named.projected } as unknown as Factor;
+    const codes = stride > fields.length ? { codes: values[from + fields.length] } : {};
+    return { ...named, ...codes, columns: named.columns ?? named.projected } as unknown as Factor;
   };
-  return [factor(0), factor(fields.length)];
+  return [factor(0), factor(stride)];
 }
 
 /** What all half iterations share. */
 interface Shared {
-  readonly weight: Value;
   readonly variant: AdmmVariant;
   readonly settings: InverseSettings;
   readonly identities: Identities;
   readonly probe: Value;
 }
 
-/** New state of `self` while `other` stands, and the errors of the inverses; `transposed` takes W^T in place of W. */
+/** New state of `self` while `other` stands, and the errors of the inverses. */
 function halfIteration(
   self: Factor,
-  { columns, norm }: Factor,
-  transposed: boolean,
+  other: Factor,
+  side: WeightSide,
   shifts: readonly Shift[],
-  { weight, variant, settings, identities, probe }: Shared,
+  { variant, settings, identities, probe }: Shared,
 ): { readonly factor: Factor; readonly errors: readonly Value[] } {
+  const { columns, norm } = other;
   const gram = ops.div(ops.matmul(columns, columns, { transA: true }), ops.square(norm));
-  const product = ops.matmul(weight, columns, { transA: transposed });
+  const product = timesFactor(side, other);
   const errors: Value[] = [];
   const inverses = new Map<Shift, Value>();
   const inverseOf = (shift: Shift): Value => {
@@ -207,9 +271,38 @@ function halfIteration(
     // Everything is multiplied by the norm and the inverse divided by it: W X / norm without touching W X.
     const pull = ops.mul(ops.sub(factor.projected, factor.dual), ops.mul(norm, shift.rho));
     const solved = ops.matmul(ops.add(product, pull), inverseOf(shift));
-    factor = project(ops.add(solved, factor.dual), variant);
+    const p = ops.add(solved, factor.dual);
+    factor = side.equaliser ? projectOntoSteps(p, side.equaliser) : project(p, variant);
   }
   return { factor, errors };
+}
+
+/** W X (or W^T X). */
+function timesFactor({ weight, codes }: WeightSide, { columns, codes: factor, step }: Factor): Value {
+  if (weight) return ops.matmul(weight.value, columns, { transA: weight.transposed });
+  const sums = ops.cast(ops.matmulInteger(codes!.values, factor!, ZERO_POINT), "f32");
+  return ops.mul(sums, ops.mul(codes!.scales, step!));
+}
+
+/** As `project` for a unit middle scale, magnitudes rounded to 1..LEVELS times step * equaliser. */
+function projectOntoSteps(p: Value, equaliser: Value): Factor {
+  const rank = p.shape[1];
+  const ones = p.graph.root.constant(new Float32Array(rank).fill(1 / rank), [rank, 1]);
+  const mean = ops.div(ops.matmul(ops.abs(p), ones), equaliser);
+  const step = ops.add(ops.mul(ops.reshape(ops.reduceMax(mean), [1, 1]), 1 / LEVELS), TINY);
+  const levels = ops.clip(ops.round(ops.div(mean, step)), 1, LEVELS);
+  // Cheaper than a choice; a value of exactly zero belongs to a row of zeros.
+  const signs = ops.clip(ops.mul(p, HUGE), -1, 1);
+  const magnitudes = ops.mul(levels, ops.mul(step, equaliser));
+  const projected = ops.mul(signs, magnitudes);
+  return {
+    projected,
+    columns: projected,
+    dual: ops.sub(p, projected),
+    norm: size(magnitudes),
+    codes: ops.cast(ops.mul(signs, levels), "i8"),
+    step,
+  };
 }
 
 /** Pi(p), and what it leaves as the new dual. */

@@ -1,12 +1,13 @@
 /** Runs the ADMM programs: a start, a schedule of rho, and the factors at the end. */
 import { normalVariates, throwIfAborted } from "@subbit/core";
 import { type AdmmProgram, type AdmmShape, type AdmmState, type AdmmVariant, CHUNK } from "./admm-program.js";
+import { type IntegerWeight, integerWeight, LEVELS } from "./integer-weight.js";
 
 /** Size of the random start beside a matrix of unit root mean square: small, so that the data soon outweigh it. */
-const START_SIZE = 0.1;
+export const START_SIZE = 0.1;
 
 /** Beyond this the inverses of a chunk were too far off, and it is run again with careful ones. */
-const INVERSE_ERROR_LIMIT = 1e-2;
+export const INVERSE_ERROR_LIMIT = 1e-2;
 
 /** `S_out o (out 1^T)` and `S_in o (in 1^T)` with the middle scale between them; magnitudes may be any sign. */
 export interface RawPath {
@@ -23,8 +24,8 @@ export interface RawPath {
 }
 
 export interface AdmmRun {
-  /** The program with plain or with careful inverses. */
-  readonly program: (careful: boolean) => Promise<AdmmProgram>;
+  /** The program of a variant, with plain or with careful inverses. */
+  readonly program: (variant: AdmmVariant, careful: boolean) => Promise<AdmmProgram>;
   readonly shape: AdmmShape;
   readonly variant: AdmmVariant;
   /** [rows, cols], root mean square about 1. */
@@ -40,13 +41,15 @@ export interface AdmmRun {
 
 /** Anneals from a random start. */
 export async function runAdmm(run: AdmmRun): Promise<RawPath> {
-  const { shape, variant, weight, rhos } = run;
-  let state = startState(shape, variant, run.seed, run.stream);
+  const { shape, weight, rhos } = run;
+  const codes = run.variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
+  const variant = { ...run.variant, integer: codes !== undefined };
+  let state = startState(shape, variant, run.seed, run.stream, codes);
   let careful = false;
   for (let done = 0; done < rhos.length;) {
     throwIfAborted(run.signal);
-    const program = await run.program(careful);
-    const chunk = await program.run(weight, state, rhos.slice(done, done + CHUNK));
+    const program = await run.program(variant, careful);
+    const chunk = await program.run(codes ?? weight, state, rhos.slice(done, done + CHUNK));
     if (!careful && !(chunk.inverseError <= INVERSE_ERROR_LIMIT)) {
       careful = true;
       continue;
@@ -60,16 +63,29 @@ export async function runAdmm(run: AdmmRun): Promise<RawPath> {
 }
 
 /** Random factors of which the projection is already taken: A = Pi(P), U = P - A. */
-function startState(shape: AdmmShape, variant: AdmmVariant, seed: number, stream: number): AdmmState {
+function startState(
+  shape: AdmmShape,
+  variant: AdmmVariant,
+  seed: number,
+  stream: number,
+  codes: IntegerWeight | undefined,
+): AdmmState {
   const factor = (side: "out" | "in", length: number, which: number): Partial<AdmmState> => {
     const { rank } = shape;
     const dual = normalVariates(length * rank, { seed, stream: 2 * stream + which });
     const projected = new Float32Array(dual.length);
     const columns = new Float32Array(dual.length);
+    const equaliser = codes?.[`${side}Equaliser`];
+    const sizes = Float32Array.from({ length }, (_, row) => {
+      const values = dual.subarray(row * rank, (row + 1) * rank);
+      return (values.reduce((sum, value) => sum + Math.abs(value), 0) / rank) * START_SIZE;
+    });
+    const step = equaliser ? largestOf(sizes.map((size, row) => size / equaliser[row])) / LEVELS : 0;
     let squares = 0;
     for (let row = 0; row < length; row++) {
       const values = dual.subarray(row * rank, (row + 1) * rank);
-      const mean = (values.reduce((sum, value) => sum + Math.abs(value), 0) / rank) * START_SIZE;
+      const unit = equaliser ? step * equaliser[row] : 0;
+      const mean = unit > 0 ? Math.max(1, Math.round(sizes[row] / unit)) * unit : sizes[row];
       squares += mean * mean;
       values.forEach((value, k) => {
         const sign = value < 0 ? -1 : 1;
@@ -80,7 +96,11 @@ function startState(shape: AdmmShape, variant: AdmmVariant, seed: number, stream
     }
     const fields = { [`${side}.projected`]: projected, [`${side}.dual`]: dual };
     if (variant.middle === "unit")
-      return { ...fields, [`${side}.norm`]: Float32Array.of(Math.sqrt(squares)) };
+      return {
+        ...fields,
+        [`${side}.norm`]: Float32Array.of(Math.sqrt(squares)),
+        ...(equaliser && { [`${side}.step`]: Float32Array.of(step) }),
+      };
     return { ...fields, [`${side}.columns`]: columns, [`${side}.norm`]: Float32Array.of(1) };
   };
   return { ...factor("out", shape.rows, 0), ...factor("in", shape.cols, 1) } as AdmmState;
@@ -105,6 +125,10 @@ function rawPath(state: AdmmState, { rows, cols, rank }: AdmmShape, { middle }: 
     Math.abs(state["in.projected"][row * rank + k] / inScales[row]),
   );
   return { ...raw, midScales };
+}
+
+function largestOf(values: Float32Array): number {
+  return values.reduce((best, value) => Math.max(best, value), 0);
 }
 
 function largest(values: Float32Array): number {

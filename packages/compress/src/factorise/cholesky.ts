@@ -1,29 +1,29 @@
-/** Cholesky factors of small symmetric matrices in double precision. */
-
-/** Added to the diagonal beside its mean where a pivot vanishes, so that a rank-deficient basis stays finite. */
-const RELATIVE_SHIFT = 1e-7;
+/** Cholesky factors of symmetric matrices in double precision. */
 
 /**
- * T [n, n] upper triangular with T^T G T = I for G [n, n] symmetric positive semidefinite (shifted slightly when it is
- * not definite in single precision): X T has orthonormal columns when G = X^T X ("CholeskyQR").
+ * What is left of a column of unit length when those before it are taken out, squared, below which it is rounding: Gram
+ * matrices come in single precision.
+ */
+const NEGLIGIBLE_PIVOT = 1e-6;
+
+/**
+ * T [n, n] upper triangular with T^T G T = I for G = X^T X [n, n]: X T has orthonormal columns ("CholeskyQR"). A column
+ * that depends on those before it becomes zero: dividing by what rounding leaves of it would let the rounding grow.
  */
 export function orthonormaliser(gram: ArrayLike<number>, n: number): Float32Array {
-  let trace = 0;
-  for (let i = 0; i < n; i++) trace += gram[i * n + i];
-  const shift = (RELATIVE_SHIFT * trace) / n || 1;
-  // L with L L^T = G + shift I, then T = L^-T.
-  const lower = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j <= i; j++) {
-      let sum = gram[i * n + j] + (i === j ? shift : 0);
-      for (let k = 0; k < j; k++) sum -= lower[i * n + k] * lower[j * n + k];
-      lower[i * n + j] = i === j ? Math.sqrt(Math.max(sum, shift)) : sum / lower[j * n + j];
-    }
-  }
+  // In units of each column's own length, so that graded columns lose nothing.
+  const unit = Float64Array.from({ length: n }, (_, i) => {
+    const square = gram[i * n + i];
+    return square > 0 ? 1 / Math.sqrt(square) : 0;
+  });
+  const scaled = Float64Array.from(gram, (value, at) => value * unit[Math.floor(at / n)] * unit[at % n]);
+  const lower = factorOf(scaled, n, (pivot) => (pivot > NEGLIGIBLE_PIVOT ? Math.sqrt(pivot) : 0));
   // Row j of T^T = L^-1 by forward substitution, kept as column j of T.
   const inverse = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
-    const pivot = 1 / lower[i * n + i];
+    const diagonal = lower[i * n + i];
+    if (diagonal === 0) continue;
+    const pivot = 1 / diagonal;
     const row = inverse.subarray(i * n, i * n + n);
     row[i] = pivot;
     for (let k = 0; k < i; k++) {
@@ -33,6 +33,29 @@ export function orthonormaliser(gram: ArrayLike<number>, n: number): Float32Arra
     }
   }
   const result = new Float32Array(n * n);
-  for (let i = 0; i < n; i++) for (let j = 0; j <= i; j++) result[j * n + i] = inverse[i * n + j]!;
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j <= i; j++) result[j * n + i] = inverse[i * n + j] * unit[j];
+  }
   return result;
+}
+
+/** L [n, n] lower triangular with L L^T = G for G [n, n] symmetric positive definite; pivots are at least `floor`. */
+export function lowerFactor(gram: ArrayLike<number>, n: number, floor: number): Float64Array {
+  return factorOf(gram, n, (pivot) => Math.sqrt(Math.max(pivot, floor)));
+}
+
+/** `diagonal` turns a pivot into the diagonal entry of L; where it gives 0 the column is left out. */
+function factorOf(gram: ArrayLike<number>, n: number, diagonal: (pivot: number) => number): Float64Array {
+  const lower = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const row = lower.subarray(i * n, i * n + i + 1);
+    for (let j = 0; j <= i; j++) {
+      const other = lower.subarray(j * n, j * n + j + 1);
+      let sum = gram[i * n + j];
+      for (let k = 0; k < j; k++) sum -= row[k] * other[k];
+      if (i === j) row[j] = diagonal(sum);
+      else row[j] = other[j] === 0 ? 0 : sum / other[j];
+    }
+  }
+  return lower;
 }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import {
+  type FactoredLinear,
   honestBpw,
   normalVariates,
   openSafetensors,
@@ -11,7 +12,7 @@ import { fileSource } from "@subbit/core/node";
 import { afterAll, describe, expect, it } from "vitest";
 import { Factoriser } from "./factoriser.js";
 import { factorise } from "./factorise.js";
-import type { FactoriseMethod, FactoriseOptions } from "./types.js";
+import type { FactorisedLinear, FactoriseMethod, FactoriseOptions } from "./types.js";
 
 const SLICE = new URL("../../test/data/attn-q-slice.safetensors", import.meta.url).pathname;
 const MATRICES = "../shared/fixtures/matrices";
@@ -45,6 +46,16 @@ function relativeError(weight: Float32Array, made: Float32Array): number {
   return Math.sqrt(lost / whole);
 }
 
+function factoredOf({ linear }: FactorisedLinear): FactoredLinear {
+  if (linear.kind !== "factored") throw new Error("A factored linear was expected.");
+  return linear;
+}
+
+const pathsOf = (found: FactorisedLinear) => factoredOf(found).paths;
+
+/** The dense matrix of a factored linear. */
+const dense = (found: FactorisedLinear) => reconstruct(factoredOf(found));
+
 async function readMatrix(path: string) {
   const file = await openSafetensors(await fileSource(path));
   const [rows, cols] = file.tensors.get("weight")!.shape as [number, number];
@@ -64,11 +75,11 @@ describe("factorise", () => {
     const [rows, cols] = [37, 45];
     const weight = normalVariates(rows * cols, { seed: 1 });
     const found = await factoriser.factorise(weight, rows, cols, { method, rank: 9, iterations: 30 });
-    expect(found.relError).toBeCloseTo(relativeError(weight, reconstruct(found.linear)), 5);
+    expect(found.relError).toBeCloseTo(relativeError(weight, dense(found)), 5);
     expect(found.relError).toBeLessThan(1);
     expect(found.weightedRelError).toBeCloseTo(found.relError, 9);
-    expect(found.latents.length).toBe(found.linear.paths.length);
-    found.linear.paths.forEach(({ outSigns, inSigns, rank, envelope, midIn }, p) => {
+    expect(found.latents.length).toBe(pathsOf(found).length);
+    pathsOf(found).forEach(({ outSigns, inSigns, rank, envelope, midIn }, p) => {
       const { outLatents, inLatents } = found.latents[p];
       expect(packSigns(outLatents, rows, rank)).toEqual(outSigns);
       expect(packSigns(inLatents, rank, cols)).toEqual(inSigns);
@@ -122,8 +133,9 @@ describe("factorise", () => {
     const one = await factoriser.factorise(weight, rows, cols, { ...options, paths: 1 });
     const two = await factoriser.factorise(weight, rows, cols, { ...options, paths: 2 });
     expect(two.relError).toBeLessThan(one.relError);
-    // The stored form of the first path is the same whether a second one follows or not.
-    expect(two.linear.paths[0]).toEqual(one.linear.paths[0]);
+    // A second path leaves the signs of the first one alone; their scales are refitted together.
+    const [first, alone] = [pathsOf(two)[0], pathsOf(one)[0]];
+    expect([first.outSigns, first.inSigns]).toEqual([alone.outSigns, alone.inSigns]);
   });
 
   it("reports progress over all paths and stops on a signal", async () => {
@@ -162,8 +174,8 @@ describe("importance", () => {
       const without = await factoriser.factorise(weight, rows, cols, options);
       const with_ = await factoriser.factorise(weight, rows, cols, { ...options, importance });
       // Judged by the same weights.
-      const judge = await weightedError(weight, reconstruct(without.linear));
-      expect(with_.weightedRelError).toBeCloseTo(await weightedError(weight, reconstruct(with_.linear)), 5);
+      const judge = await weightedError(weight, dense(without));
+      expect(with_.weightedRelError).toBeCloseTo(await weightedError(weight, dense(with_)), 5);
       expect(with_.weightedRelError).toBeLessThan(0.95 * judge);
     },
   );
@@ -193,12 +205,12 @@ describe("unusual matrices", () => {
       const options = { method, rank: 3, iterations: 40 };
       const zeros = await factoriser.factorise(new Float32Array(12 * 8), 12, 8, options);
       expect(zeros.relError).toBe(0);
-      expect(reconstruct(zeros.linear).every((value) => value === 0)).toBe(true);
+      expect(dense(zeros).every((value) => value === 0)).toBe(true);
 
       const holed = normalVariates(12 * 8, { seed: 1 }).map((value, at) =>
         at % 8 === 3 || at < 8 ? 0 : value,
       );
-      const made = reconstruct((await factoriser.factorise(holed, 12, 8, options)).linear);
+      const made = dense(await factoriser.factorise(holed, 12, 8, options));
       expect(relativeError(holed, made)).toBeLessThan(1);
       if (method !== "littlebit")
         expect(made.every((value, at) => holed[at] !== 0 || Math.abs(value) < 1e-6)).toBe(true);
@@ -233,14 +245,10 @@ describe("unusual matrices", () => {
 
   it.each(METHODS)("takes a rank above both sides (%s)", async (method) => {
     const weight = normalVariates(10 * 12, { seed: 2 });
-    const { linear, relError } = await factoriser.factorise(weight, 10, 12, {
-      method,
-      rank: 24,
-      iterations: 100,
-    });
-    expect(relError).toBeLessThan(0.75);
+    const found = await factoriser.factorise(weight, 10, 12, { method, rank: 24, iterations: 100 });
+    expect(found.relError).toBeLessThan(0.75);
     // An SVD has no more triplets.
-    expect(linear.paths[0].rank).toBe(method === "littlebit" ? 10 : 24);
+    expect(pathsOf(found)[0].rank).toBe(method === "littlebit" ? 10 : 24);
   });
 
   it.each([1e-6, 1e4])("takes weights of size %d", async (size) => {

@@ -19,6 +19,52 @@ export interface Weights {
   readonly cols: Float32Array;
 }
 
+/** What is folded into a matrix before its factors are sought. */
+export interface Folding {
+  readonly weights: Weights;
+  /** [cols, cols], the metric of the folded inputs, mean diagonal 1; absent: the identity. */
+  readonly gram?: Float32Array;
+}
+
+/** Added to the diagonal of a folded Gram matrix: few calibration tokens leave directions that no input ever took. */
+const GRAM_RIDGE = 1e-3;
+
+/**
+ * Weights and metric of an importance. Folding D_i into W leaves D_i^-1 E[x x^T] D_i^-1 as the metric of its columns, which
+ * has a diagonal of ones (before shrinkage): the folding is also its preconditioner. Throws `input` on bad moments.
+ */
+export function foldingOf(importance: Importance | undefined, rows: number, cols: number): Folding {
+  const gram = importance?.inputGram;
+  if (!importance || !gram) return { weights: importanceWeights(importance, rows, cols) };
+  checkGram(gram, cols);
+  const input = importance.input ?? diagonalOf(gram, cols);
+  const weights = importanceWeights({ ...importance, input }, rows, cols);
+  const folded = Float32Array.from(
+    gram,
+    (value, at) => value / (weights.cols[Math.floor(at / cols)] * weights.cols[at % cols]),
+  );
+  const mean = diagonalOf(folded, cols).reduce((sum, value) => sum + value, 0) / cols;
+  if (!(mean > 0)) return { weights };
+  for (let at = 0; at < folded.length; at++) folded[at] /= mean;
+  for (let i = 0; i < cols; i++) folded[i * cols + i] += GRAM_RIDGE;
+  return { weights, gram: folded };
+}
+
+function diagonalOf(matrix: Float32Array, n: number): Float32Array {
+  return Float32Array.from({ length: n }, (_, i) => matrix[i * n + i]);
+}
+
+function checkGram(gram: Float32Array, cols: number): void {
+  if (gram.length !== cols * cols) {
+    throw inputError(
+      `The Gram matrix of the inputs has ${gram.length} entries for ${cols} inputs; give ${cols * cols}.`,
+    );
+  }
+  const bad = gram.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0)
+    throw inputError(`The Gram matrix of the inputs holds ${gram[bad]} at ${bad}; give finite values.`);
+}
+
 /** Weights from moments: square roots, shrunk to their mean, floored, normalised. Throws `input` on bad moments. */
 export function importanceWeights(importance: Importance | undefined, rows: number, cols: number): Weights {
   const shrinkage = importance?.shrinkage ?? DEFAULT_SHRINKAGE;

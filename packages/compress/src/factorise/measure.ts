@@ -1,52 +1,83 @@
 /** Errors of a stored linear against the matrix it stands for. */
-import { type FactoredLinear, unpackSigns } from "@subbit/core";
-import type { Program } from "@subbit/engine";
+import { type FactoredLinear, type OneBitLinear, unpackSigns } from "@subbit/core";
+import type { Programs } from "./programs.js";
+import { signedEnvelope, transposed } from "./sign-path.js";
 import type { Importance } from "./types.js";
 
-/** Relative errors, plain and weighted by the importance as given; `residual` is the program of the linear's shape. */
+/** Relative errors, plain and weighted by the importance as given (not shrunk). */
 export async function measure(
   weight: Float32Array,
-  linear: FactoredLinear,
-  residual: Program,
+  linear: FactoredLinear | OneBitLinear,
+  programs: Programs,
   importance: Importance | undefined,
 ): Promise<{ relError: number; weightedRelError: number }> {
   const { rows, cols } = linear;
-  let left = weight;
-  for (const { outSigns, inSigns, outScales, inScales, midIn, rank } of linear.paths) {
-    const out = unpackSigns(outSigns);
-    for (let i = 0; i < out.length; i++) out[i] *= outScales[Math.floor(i / rank)] * (midIn?.[i % rank] ?? 1);
-    const signs = unpackSigns(inSigns);
-    const into = new Float32Array(signs.length);
-    for (let k = 0; k < rank; k++) {
-      for (let col = 0; col < cols; col++) into[col * rank + k] = signs[k * cols + col] * inScales[col];
-    }
-    left = (await residual.run({ weight: left, left: out, right: into })).residual;
+  const error =
+    linear.kind === "onebit" ? oneBitError(weight, linear) : await factoredError(weight, linear, programs);
+  const plain = { rows: new Float32Array(rows).fill(1), cols: new Float32Array(cols).fill(1) };
+  const relError = ratio(energy(error, plain), energy(weight, plain));
+  const gram = importance?.inputGram;
+  const moments = { rows: importance?.output ?? plain.rows, cols: importance?.input ?? plain.cols };
+  if (!gram) {
+    return { relError, weightedRelError: ratio(energy(error, moments), energy(weight, moments)) };
   }
-  const ones = { rows: new Float32Array(rows).fill(1), cols: new Float32Array(cols).fill(1) };
-  const moments = { rows: importance?.output ?? ones.rows, cols: importance?.input ?? ones.cols };
-  return { relError: ratio(left, weight, ones), weightedRelError: ratio(left, weight, moments) };
+  const energyOf = async (matrix: Float32Array): Promise<number> => {
+    const turned = await programs.product(matrix, gram, { m: rows, k: cols, n: cols });
+    return rowDots(matrix, turned, moments.rows);
+  };
+  return { relError, weightedRelError: ratio(await energyOf(error), await energyOf(weight)) };
 }
 
-/** sqrt(sum_ij o_i i_j E_ij^2 / sum_ij o_i i_j W_ij^2); 0 for a zero matrix. */
-function ratio(
-  error: Float32Array,
+async function factoredError(
   weight: Float32Array,
+  { rows, cols, paths }: FactoredLinear,
+  programs: Programs,
+): Promise<Float32Array> {
+  let left = weight;
+  for (const path of paths) {
+    const { rank, envelope, outSigns, inSigns, outScales, inScales, midIn, midOut } = path;
+    const out = signedEnvelope(unpackSigns(outSigns), envelope, outScales, midOut);
+    const signs = unpackSigns(inSigns);
+    const right = signedEnvelope(transposed(signs, rank, cols), envelope, inScales, midIn);
+    const program = await programs.residual({ rows, cols, rank });
+    left = (await program.run({ weight: left, left: out, right })).residual;
+  }
+  return left;
+}
+
+function oneBitError(weight: Float32Array, { cols, signs, outScales, inScales }: OneBitLinear): Float32Array {
+  const made = unpackSigns(signs);
+  return made.map((sign, at) => weight[at] - sign * outScales[Math.floor(at / cols)] * inScales[at % cols]);
+}
+
+/** sum_ij o_i i_j M_ij^2. */
+function energy(
+  matrix: Float32Array,
   moments: { readonly rows: Float32Array; readonly cols: Float32Array },
 ): number {
   const cols = moments.cols.length;
-  let lost = 0;
-  let whole = 0;
+  let sum = 0;
   moments.rows.forEach((moment, row) => {
-    let lostHere = 0;
-    let wholeHere = 0;
-    for (let col = 0; col < cols; col++) {
-      const at = row * cols + col;
-      const factor = moments.cols[col];
-      lostHere += factor * error[at] ** 2;
-      wholeHere += factor * weight[at] ** 2;
-    }
-    lost += moment * lostHere;
-    whole += moment * wholeHere;
+    let here = 0;
+    for (let col = 0; col < cols; col++) here += moments.cols[col] * matrix[row * cols + col] ** 2;
+    sum += moment * here;
   });
-  return whole > 0 ? Math.sqrt(lost / whole) : 0;
+  return sum;
+}
+
+/** sum_i o_i <a_i, b_i>. */
+function rowDots(a: Float32Array, b: Float32Array, moments: Float32Array): number {
+  const cols = a.length / moments.length;
+  let sum = 0;
+  moments.forEach((moment, row) => {
+    let here = 0;
+    for (let col = 0; col < cols; col++) here += a[row * cols + col] * b[row * cols + col];
+    sum += moment * here;
+  });
+  return sum;
+}
+
+/** 0 for a zero matrix. */
+function ratio(lost: number, whole: number): number {
+  return whole > 0 ? Math.sqrt(Math.max(0, lost) / whole) : 0;
 }

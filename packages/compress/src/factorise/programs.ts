@@ -1,10 +1,19 @@
 /** Compiled programs of a factoriser, one of each kind and shape, made when first asked for. */
 import type { Program } from "@subbit/engine";
 import { type AdmmProgram, type AdmmShape, type AdmmVariant, compileAdmm } from "./admm-program.js";
-import { compileDots, compileMiddle, compileResidual } from "./products.js";
+import { compileDots, compileMiddle, compileProduct, compileResidual, metricPrograms } from "./products.js";
 
 interface Disposable {
   dispose(): Promise<void>;
+}
+
+/** Sizes of a plain product [m, k] x [k, n]. */
+export interface ProductShape {
+  readonly m: number;
+  readonly k: number;
+  readonly n: number;
+  readonly transA?: boolean;
+  readonly transB?: boolean;
 }
 
 export class Programs {
@@ -16,9 +25,11 @@ export class Programs {
   }
 
   admm(shape: AdmmShape, variant: AdmmVariant, careful: boolean): Promise<AdmmProgram> {
-    const { middle, projections, ridge, smallestRho } = variant;
-    return this.once(`admm ${middle} ${projections} ${ridge} ${smallestRho} ${careful}`, shape, () =>
-      compileAdmm(shape, variant, { threads: this.threads, careful }),
+    const { middle, projections, ridge, smallestRho, integer = false } = variant;
+    return this.once(
+      `admm ${middle} ${projections} ${ridge} ${smallestRho} ${integer} ${careful}`,
+      shape,
+      () => compileAdmm(shape, variant, { threads: this.threads, careful }),
     );
   }
 
@@ -32,6 +43,24 @@ export class Programs {
 
   middle(shape: AdmmShape): Promise<Program> {
     return this.once("middle", shape, () => compileMiddle(shape, this.threads));
+  }
+
+  /** The normal equations of one vector of scales in the metric of a Gram matrix. */
+  metric(of: keyof typeof metricPrograms, shape: AdmmShape): Promise<Program> {
+    return this.once(`metric ${of}`, shape, () => metricPrograms[of](shape, this.threads));
+  }
+
+  /** left [m, k] right [k, n]. */
+  async product(
+    left: Float32Array,
+    right: Float32Array,
+    { m, k, n, ...transposes }: ProductShape,
+  ): Promise<Float32Array> {
+    const { transA = false, transB = false } = transposes;
+    const program = await this.once(`product ${transA} ${transB}`, { rows: m, cols: n, rank: k }, () =>
+      compileProduct({ m, k, n }, transposes, this.threads),
+    );
+    return (await program.run({ left, right })).product;
   }
 
   /** The program of a kind and shape, compiled by `make` the first time. */

@@ -11,12 +11,27 @@ export interface RankOne {
   readonly right: Float64Array;
 }
 
-/** left right^T nearest to |matrix| [rows, cols] in the Frobenius norm, by power iteration; left has unit norm. */
-export function rankOneOfMagnitudes(matrix: Float32Array, rows: number, cols: number): RankOne {
-  let right = new Float64Array(cols).fill(1);
+export interface RankOneOptions {
+  /** [cols], positive. @default all ones */
+  readonly start?: Float64Array;
+  /** @default until nothing moves, at most 100 */
+  readonly steps?: number;
+}
+
+/**
+ * left right^T nearest to |matrix| [rows, cols] in the Frobenius norm, by power iteration (which is alternating least
+ * squares, up to the sizes of the two); left has unit norm.
+ */
+export function rankOneOfMagnitudes(
+  matrix: Float32Array,
+  rows: number,
+  cols: number,
+  { start, steps = MAX_STEPS }: RankOneOptions = {},
+): RankOne {
+  let right = start?.slice() ?? new Float64Array(cols).fill(1);
   let left = new Float64Array(rows);
   let before = 0;
-  for (let step = 0; step < MAX_STEPS; step++) {
+  for (let step = 0; step < steps; step++) {
     left = new Float64Array(rows);
     for (let row = 0; row < rows; row++) {
       let sum = 0;

@@ -3,48 +3,78 @@ import {
   type FactoredLinear,
   type FactoredPath,
   inputError,
+  type OneBitLinear,
   packSigns,
+  type ScaleBits,
   storedForm,
   unpackSigns,
 } from "@subbit/core";
-import type { AdmmShape } from "./admm-program.js";
-import type { RawPath } from "./admm.js";
 import type { Weights } from "./importance.js";
+import type { Envelope } from "./methods/method.js";
+import { rootMeanSquare } from "./root-mean-square.js";
+import { type SignPath, transposed } from "./sign-path.js";
 import type { PathLatents } from "./types.js";
 
 /** Stands for a latent of exactly zero whose stored sign is negative. */
 const SMALLEST_LATENT = 1e-20;
 
-/** The linear whose folded matrix, divided by `size`, the paths fit; in its stored form. Throws `input` beyond 16 bits' reach. */
+/**
+ * The linear whose folded matrix, divided by `size`, the paths fit; in its stored form. Throws `input` beyond the reach of
+ * stored scales.
+ */
 export function storedLinear(
-  paths: readonly RawPath[],
-  shape: AdmmShape,
+  paths: readonly SignPath[],
+  { rows, cols }: { readonly rows: number; readonly cols: number },
   weights: Weights,
   size: number,
+  scaleBits: ScaleBits,
 ): FactoredLinear {
-  const { rows, cols, rank } = shape;
-  const folded = paths.map((path): FactoredPath => {
-    const { outLatents, outScales, inScales, midScales } = path;
-    const finite = [outScales, inScales, midScales ?? []].every((scales) => scales.every(Number.isFinite));
-    if (!finite)
-      throw inputError(
-        "The factorisation ran out of the numbers' range; check the weight for absurd values.",
-      );
+  const unfolded = paths.map((path): FactoredPath => {
+    const { envelope = 1, outLatents, outScales, inScales, midScales, midOutScales } = path;
+    checkFinite(outScales, inScales, midScales, midOutScales);
+    const rank = outLatents.length / rows;
     return {
       rank,
-      envelope: 1,
+      envelope,
       outSigns: packSigns(outLatents, rows, rank),
       inSigns: packSigns(transposed(path.inLatents, cols, rank), rank, cols),
-      outScales: outScales.map((scale, row) => scale / weights.rows[row]),
-      inScales: inScales.map((scale, col) => (scale * size) / weights.cols[col]),
+      outScales: outScales.map((scale, at) => scale / weights.rows[at % rows]),
+      inScales: inScales.map((scale, at) => (scale * size) / weights.cols[at % cols]),
       ...(midScales && { midIn: midScales }),
+      ...(midOutScales && { midOut: midOutScales }),
     };
   });
-  return storedForm({ kind: "factored", rows, cols, paths: folded });
+  return storedForm({ kind: "factored", rows, cols, paths: unfolded, scaleBits });
+}
+
+/** The same for a full-rank sign matrix; `weight` [rows, cols] gives the signs. */
+export function storedOneBit(
+  weight: Float32Array,
+  { outScales, inScales }: Envelope,
+  weights: Weights,
+  size: number,
+  scaleBits: ScaleBits,
+): OneBitLinear {
+  checkFinite(outScales, inScales);
+  const [rows, cols] = [outScales.length, inScales.length];
+  return storedForm({
+    kind: "onebit",
+    rows,
+    cols,
+    signs: packSigns(weight, rows, cols),
+    outScales: outScales.map((scale, row) => scale / weights.rows[row]),
+    inScales: inScales.map((scale, col) => (scale * size) / weights.cols[col]),
+    scaleBits,
+  });
+}
+
+function checkFinite(...vectors: readonly (Float32Array | undefined)[]): void {
+  if (vectors.every((scales) => scales === undefined || scales.every(Number.isFinite))) return;
+  throw inputError("The factorisation ran out of the numbers' range; check the weight for absurd values.");
 }
 
 /** Sizes of the latents with the signs that are stored (the stored form moves signs between the factors of a path). */
-export function alignLatents(paths: readonly RawPath[], linear: FactoredLinear): PathLatents[] {
+export function alignLatents(paths: readonly SignPath[], linear: FactoredLinear): PathLatents[] {
   return paths.map((path, p) => {
     const { outSigns, inSigns, rank } = linear.paths[p];
     return {
@@ -54,26 +84,15 @@ export function alignLatents(paths: readonly RawPath[], linear: FactoredLinear):
   });
 }
 
-/** A path that computes zero. */
-export function zeroPath({ rows, cols, rank }: AdmmShape, midScale: boolean): RawPath {
-  return {
-    outLatents: new Float32Array(rows * rank),
-    inLatents: new Float32Array(cols * rank),
-    outScales: new Float32Array(rows),
-    inScales: new Float32Array(cols),
-    ...(midScale && { midScales: new Float32Array(rank) }),
-  };
+/** The weight at unit root mean square, with the signs that are stored. */
+export function alignFullLatents(weight: Float32Array, linear: OneBitLinear): Float32Array {
+  const size = rootMeanSquare(weight) || 1;
+  return signed(
+    weight.map((value) => value / size),
+    unpackSigns(linear.signs),
+  );
 }
 
 function signed(sizes: Float32Array, signs: Float32Array): Float32Array {
   return sizes.map((value, i) => Math.max(Math.abs(value), SMALLEST_LATENT) * signs[i]);
-}
-
-/** [rows, cols] -> [cols, rows] */
-function transposed(values: Float32Array, rows: number, cols: number): Float32Array {
-  const result = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) result[col * rows + row] = values[row * cols + col];
-  }
-  return result;
 }

@@ -9,11 +9,20 @@ import { orthonormaliser } from "./cholesky.js";
 import { oneOff } from "./products.js";
 import type { Programs } from "./programs.js";
 import { symmetricEigen } from "./symmetric-eigen.js";
+import type { Schedule } from "./types.js";
 
-/** Columns beyond the rank; the slack lets the last wanted triplets converge. */
-const OVERSAMPLE = 10;
-/** Products with W W^T; the spectra of weights are flat, so two (as torch's svd_lowrank takes) are not enough. */
-const POWER_ROUNDS = 6;
+interface Effort {
+  /** Columns beyond the rank; slack lets the last wanted triplets converge. */
+  readonly oversample: number;
+  /** Products with W^T W. */
+  readonly rounds: number;
+}
+
+/** The spectra of weights are flat, so that what torch's svd_lowrank takes by default (as LittleBit's code does) is too few. */
+const EFFORTS: Readonly<Record<Schedule, Effort>> = {
+  tuned: { oversample: 10, rounds: 6 },
+  official: { oversample: 0, rounds: 3 },
+};
 /** Singular values below this share of the first one are rounding. */
 const NEGLIGIBLE = 1e-6;
 
@@ -32,9 +41,11 @@ export async function truncatedSvd(
   shape: AdmmShape,
   programs: Programs,
   seed: number,
+  schedule: Schedule = "tuned",
 ): Promise<TruncatedSvd> {
   const { rows, cols, rank } = shape;
-  const width = Math.min(rank + OVERSAMPLE, rows, cols);
+  const { oversample, rounds } = EFFORTS[schedule];
+  const width = Math.min(rank + oversample, rows, cols);
   const at = { rows, cols, rank: width };
   const forward = await programs.once("svd forward", at, () => compileSide(at, false, programs.threads));
   const backward = await programs.once("svd backward", at, () => compileSide(at, true, programs.threads));
@@ -42,7 +53,7 @@ export async function truncatedSvd(
   for (let i = 0; i < width; i++) identity[i * width + i] = 1;
   let basis: Float32Array = normalVariates(cols * width, { seed });
   let mixing: Float32Array = identity;
-  for (let round = 0; round < POWER_ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const program of [forward, backward]) {
       const made = await program.run({ weight, basis, mixing });
       basis = made.product;

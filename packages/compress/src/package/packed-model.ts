@@ -12,10 +12,13 @@ import {
   reduceDense,
   storedForm,
   SubbitError,
+  type Table,
 } from "@subbit/core";
+import type { EmbedBits } from "../choices.js";
 import type { Plan } from "../plan/plan.js";
 import type { EndsState, ModelState } from "../student/model-state.js";
-import { factoredLinear, type NormState } from "../student/state.js";
+import { packedLinear } from "../student/packed-linear.js";
+import type { NormState } from "../student/state.js";
 
 export interface PackingInfo {
   readonly writtenBy: string;
@@ -26,24 +29,32 @@ export interface PackingInfo {
 /** Everything is rounded as it will be stored: what is read from this model is what ships. */
 export function packedModel(teacher: Model, plan: Plan, state: ModelState, info: PackingInfo): PackedModel {
   const { embedBits } = plan;
+  const { factored } = state.ends;
+  const tied = teacher.spec.tiedHead;
   return {
     spec: teacher.spec,
     config: teacher.checkpoint.config,
-    linear: (site) => packedLinear(teacher, state, site),
-    method: () => plan.method,
+    linear: (site) => storedLinear(teacher, state, site),
+    method: ({ layer, role }) =>
+      plan.rows.find(({ site }) => site.layer === layer && site.role === role)?.method ?? plan.method,
+    tableMethod: (table) => (table === "head" && plan.head ? plan.head : plan.embedding).method,
     norm: (site) => Promise.resolve(roundedNorm(normAt(state, site))),
-    embedding: async () => reduceDense(await teacher.embedding(), embedBits),
-    head: async () => reduceDense(await teacher.head(), embedBits),
+    embedding: async () => factored?.embedding ?? reduceDense(dense(await teacher.embedding()), embedBits),
+    head: async () =>
+      (tied ? factored?.embedding : factored?.head) ?? reduceDense(dense(await teacher.head()), embedBits),
     ...info,
   };
 }
 
-async function packedLinear(teacher: Model, state: ModelState, site: LinearSite): Promise<Linear> {
+async function storedLinear(teacher: Model, state: ModelState, site: LinearSite): Promise<Linear> {
   const linear = state.blocks[site.layer].linears[site.role];
-  if (linear.kind === "factored") return storedForm(factoredLinear(linear));
-  const dense = await teacher.linear(site);
-  if (dense.kind !== "dense") throw new SubbitError("internal", `The teacher's ${site.role} is not dense.`);
-  return reduceDense(dense, 16);
+  if (linear.kind !== "dense") return storedForm(packedLinear(linear));
+  return reduceDense(dense(await teacher.linear(site)), 16);
+}
+
+function dense(linear: Linear): DenseLinear {
+  if (linear.kind === "dense") return linear;
+  throw new SubbitError("internal", `A matrix of the teacher is ${linear.kind}, not dense.`);
 }
 
 function normAt(state: ModelState, site: NormSite): NormState {
@@ -56,16 +67,12 @@ function roundedNorm({ weight, bias }: NormState): NormState {
 }
 
 /**
- * Embedding, final norm and head of the student before training: the teacher's at the width they will be stored in.
+ * Embedding, final norm and head of a student whose tables are rows: the teacher's at the width they will be stored in.
  * The teacher's own arrays where that changes nothing, so that a shared head is seen to be shared.
  */
-export async function studentEnds(
-  teacher: Model,
-  ends: EndsState,
-  embedBits: 16 | 8 | 4,
-): Promise<EndsState> {
-  const table = async (read: () => Promise<DenseLinear>, known: Float32Array): Promise<Float32Array> => {
-    const stored = await read();
+export async function denseEnds(teacher: Model, ends: EndsState, embedBits: EmbedBits): Promise<EndsState> {
+  const table = async (read: () => Promise<Table>, known: Float32Array): Promise<Float32Array> => {
+    const stored = dense(await read());
     const reduced = reduceDense(stored, embedBits);
     return reduced === stored ? known : denseValues(reduced);
   };

@@ -3,26 +3,29 @@
  * is factorised, and so on through the block; then (c) all signs, scales and norms of the block are tuned together.
  * Every piece is a ledger step of its own; when a block is done its pieces are dropped for the block's one artefact.
  */
-import { LINEAR_ROLES, type LinearRole, throwIfAborted } from "@subbit/core";
+import { type LinearRole, throwIfAborted } from "@subbit/core";
 import type { Moments } from "../calibrate/calibrate.js";
-import type { FactorisedLinear } from "../factorise/types.js";
-import type { Artefact } from "../ledger/artefact.js";
+import { type Artefact, floats } from "../ledger/artefact.js";
 import type { Json } from "../ledger/canonical.js";
 import type { StepKey, StepSpec } from "../ledger/ledger.js";
 import { LatentSteps } from "../optimise/latent-step.js";
 import { blockFromArtefact, blockToArtefact } from "../student/artefact.js";
 import { blockForms, stateFeeds } from "../student/feeds.js";
 import { stateOfFactorised } from "../student/from-factorised.js";
+import { emptyState } from "../student/from-plan.js";
+import { linearArrays, type LinearState, withLinearArrays } from "../student/linear-state.js";
 import { readDenseBlock } from "../student/model-state.js";
-import { type BlockState, blockArrays, copyBlock, type LinearState, withArrays } from "../student/state.js";
-import { LINEAR_GROUPS } from "../tune/groups.js";
+import { type BlockState, blockArrays, copyBlock, withArrays } from "../student/state.js";
+import { inputOwner, linearGroups } from "../tune/groups.js";
 import { type BlockData, trainBlock, type TrainBlockOptions } from "../tune/train-block.js";
 import { Activations } from "./activations.js";
 import { asJson, rowOf, type RunContext, someWindows } from "./context.js";
 import { FactorisePool } from "./factorise-pool.js";
+import { linearTask } from "./factorise-task.js";
+import { inputGrams, type InputGrams } from "./input-grams.js";
 
 /** Raised when the steps compute something else from the same inputs. */
-const VERSION = 1;
+const VERSION = 2;
 
 export interface CompressedBlocks {
   readonly blocks: readonly BlockState[];
@@ -38,13 +41,25 @@ interface BlockSummary {
   readonly lossAfter: number;
 }
 
-/** Factorises (and, unless the run says otherwise, tunes) every block of the plan. */
+/** Whether a run tunes its blocks, which then depend on those before them. */
+export function blocksAreTuned({ recipe, tune }: Pick<RunContext, "recipe" | "tune">): boolean {
+  const { blocks } = recipe;
+  const asked = tune === "full" ? blocks.beforeFull : tune !== "none";
+  return asked && blocks.epochs + blocks.denseEpochs > 0;
+}
+
+/**
+ * Factorises every block of the plan and, with `tuned`, tunes it.
+ *
+ * @param tuned without it every block comes from the original weights as it is, whatever the run does later
+ */
 export async function compressBlocks(
   context: RunContext,
   moments: Moments,
   momentsKey: StepKey,
+  tuned = blocksAreTuned(context),
 ): Promise<CompressedBlocks> {
-  const compressor = new BlockCompressor(context, moments, momentsKey);
+  const compressor = new BlockCompressor(context, moments, momentsKey, tuned);
   try {
     return await compressor.all();
   } finally {
@@ -63,15 +78,13 @@ class BlockCompressor {
   #student: Activations | undefined;
   #teacher: Activations | undefined;
 
-  constructor(context: RunContext, moments: Moments, momentsKey: StepKey) {
+  constructor(context: RunContext, moments: Moments, momentsKey: StepKey, tuned: boolean) {
     this.#context = context;
     this.#moments = moments;
     this.#momentsKey = momentsKey;
-    this.#pool = new FactorisePool(context.compile.threads ?? 1);
+    this.#pool = new FactorisePool(context.compile.threads ?? 1, context.signal);
     this.#latentSteps = new LatentSteps(1, context.compile);
-    const { blocks } = context.recipe;
-    const asked = context.tune === "full" ? blocks.beforeFull : context.tune !== "none";
-    this.#tuned = asked && blocks.epochs + blocks.denseEpochs > 0;
+    this.#tuned = tuned;
   }
 
   async close(): Promise<void> {
@@ -109,18 +122,23 @@ class BlockCompressor {
   }
 
   #spec(name: string, layer: number, extra: Json, inputs: readonly StepKey[]): StepSpec {
-    const { plan, recipe, seed, root } = this.#context;
+    const { plan, recipe, seed, root, endsKey } = this.#context;
     const rows = plan.rows.filter((row) => row.site.layer === layer);
     const params = {
       layer,
       extra,
       factoriser: plan.factoriser,
-      rows: rows.map(({ site, kind, rank, paths }) => ({ role: site.role, kind, rank, paths })),
+      init: plan.init,
+      schedule: plan.schedule,
+      rows: rows.map(({ site, kind, method, rank, ranks, paths, envelope, midScale, scaleBits }) =>
+        asJson({ role: site.role, kind, method, rank, ranks, paths, envelope, midScale, scaleBits }),
+      ),
       factorise: asJson(recipe.factorise),
       blocks: this.#tuned ? asJson(recipe.blocks) : null,
       seed,
     };
-    return { name, version: VERSION, params, inputs: [root, ...inputs] };
+    // Tuned blocks learn on what the student's own embedding hands them.
+    return { name, version: VERSION, params, inputs: [root, ...(this.#tuned ? [endsKey] : []), ...inputs] };
   }
 
   async #block(layer: number, before: readonly BlockState[], inputs: readonly StepKey[]): Promise<Artefact> {
@@ -129,8 +147,9 @@ class BlockCompressor {
     let state = copyBlock(await readDenseBlock(model, layer));
     if (rows.every((row) => row.kind === "dense")) return blockToArtefact(state);
     const data = this.#tuned ? await this.#data(layer, before) : undefined;
+    const gram = this.#gramsOf(layer, data);
     let keys = inputs;
-    for (const [index, group] of LINEAR_GROUPS.entries()) {
+    for (const [index, group] of linearGroups(plan.method, plan.schedule).entries()) {
       const name = `part-${layer}-${group.join("")}`;
       // Before the first group of the first block there is no error to absorb yet.
       if (data && recipe.blocks.denseEpochs > 0 && layer + index > 0) {
@@ -143,7 +162,9 @@ class BlockCompressor {
         state = withArrays(state, tuned.artefact.arrays as ReadonlyMap<string, Float32Array>);
         keys = [tuned.key];
       }
-      const made = await Promise.all(group.map((role) => this.#factorise(name, layer, role, state, keys)));
+      const made = await Promise.all(
+        group.map((role) => this.#factorise(name, layer, role, state, keys, gram)),
+      );
       keys = made.map(({ key }) => key);
       state = {
         ...state,
@@ -211,60 +232,47 @@ class BlockCompressor {
     role: LinearRole,
     state: BlockState,
     inputs: readonly StepKey[],
+    gram: GramOf,
   ): Promise<{ role: LinearRole; key: StepKey; linear: LinearState }> {
-    const { plan, recipe, seed, ledger } = this.#context;
     const linear = state.linears[role];
-    if (linear.kind === "factored") return { role, key: inputs[0], linear };
-    const row = rowOf(plan, { layer, role });
-    const { inputSquares, outputGradSquares } = this.#moments[layer][role];
+    const row = rowOf(this.#context.plan, { layer, role });
+    if (linear.kind !== "dense" || row.kind === "dense") return { role, key: inputs[0], linear };
+    const { weight, rows, cols, bias } = linear;
     const step = this.#spec(`${name}-${role}`, layer, { role }, inputs);
-    const shell: { made?: FactorisedLinear } = {};
-    const { artefact, key } = await ledger.step(step, async () => {
-      shell.made = await this.#pool.run({
-        weight: linear.weight,
-        rows: linear.rows,
-        cols: linear.cols,
-        options: {
-          method: plan.factoriser,
-          rank: row.rank,
-          paths: row.paths,
-          ...(recipe.factorise.iterations !== undefined && { iterations: recipe.factorise.iterations }),
-          seed: seed * 1009 + layer * LINEAR_ROLES.length + LINEAR_ROLES.indexOf(role),
-          importance: {
-            input: inputSquares,
-            ...(recipe.factorise.outputImportance && { output: outputGradSquares }),
-            shrinkage: recipe.factorise.shrinkage,
-          },
-        },
-      });
-      const made = stateOfFactorised(shell.made, linear.bias);
-      const block = { ...state, linears: { ...state.linears, [role]: made } };
-      const own = [...blockArrays(block)].filter(([array]) => array.startsWith(`${role}.paths.`));
-      return { arrays: new Map(own), json: { relError: shell.made.weightedRelError } };
+    const { artefact, key } = await this.#context.ledger.step(step, async () => {
+      const options = linearTask(this.#context, row, this.#moments[layer][role], await gram(role));
+      const made = await this.#pool.run({ weight, rows, cols, options });
+      const arrays = new Map(linearArrays(stateOfFactorised(made, bias)));
+      return { arrays, json: { relError: made.weightedRelError } };
     });
-    const empty = new Float32Array(0);
-    const path = {
-      rank: row.rank,
-      outLatents: empty,
-      inLatents: empty,
-      outScales: empty,
-      ...(row.midScale && { midScales: empty }),
-      inScales: empty,
-    };
-    const hollow: LinearState = {
-      kind: "factored",
-      rows: row.rows,
-      cols: row.cols,
-      paths: Array.from({ length: row.paths }, () => path),
-      ...(linear.bias && { bias: linear.bias }),
-    };
-    const filled = withArrays(
-      { ...state, linears: { ...state.linears, [role]: hollow } },
-      artefact.arrays as ReadonlyMap<string, Float32Array>,
-    );
-    return { role, key, linear: filled.linears[role] };
+    const found = withLinearArrays(emptyState(row, bias), (array) => floats(artefact, array));
+    return { role, key, linear: found };
+  }
+
+  /** E[x x^T] of the inputs of linears, made for the whole block when the first one is asked for; nothing without. */
+  #gramsOf(layer: number, data: BlockData | undefined): GramOf {
+    if (this.#context.recipe.factorise.gram !== "full") return () => Promise.resolve(undefined);
+    let made: Promise<InputGrams> | undefined;
+    return async (role) => (await (made ??= this.#grams(layer, data))).get(inputOwner(role));
+  }
+
+  /** Over the activations of the compressed prefix where blocks are tuned, else of the teacher. */
+  async #grams(layer: number, data: BlockData | undefined): Promise<InputGrams> {
+    const { teacher, windows, recipe, teacherEnds } = this.#context;
+    const feeds = await teacher.feeds(layer);
+    if (data) return inputGrams(this.#context, teacher.forms, feeds, data);
+    const some = someWindows(windows, recipe.calibrate.windows);
+    this.#teacher ??= await Activations.create(this.#context, some, teacherEnds.embedding, "teacher");
+    while (this.#teacher.layer < layer) {
+      await this.#teacher.advance(teacher.forms, await teacher.feeds(this.#teacher.layer));
+    }
+    const { count, seqlen } = some;
+    return inputGrams(this.#context, teacher.forms, feeds, { inputs: this.#teacher.store, count, seqlen });
   }
 }
+
+/** The Gram matrix of a linear's inputs, where the run wants them. */
+type GramOf = (role: LinearRole) => Promise<Float32Array | undefined>;
 
 /** Weights of the linears that are still dense. */
 function denseArrays(state: BlockState): Map<string, Float32Array> {

@@ -21,6 +21,8 @@ export interface RunContext {
   readonly teacherEnds: EndsState;
   /** The student's embedding and head are already those of the file. */
   readonly studentEnds: EndsState;
+  /** What these two were made by. */
+  readonly endsKey: StepKey;
   readonly windows: Windows;
   readonly compile: CompileOptions;
   readonly programs: BlockPrograms;
@@ -29,6 +31,11 @@ export interface RunContext {
   readonly seed: number;
   /** Whether activations of all windows stay in memory. */
   readonly hiddenInMemory: boolean;
+  /**
+   * Whether the stage table also wants the student as factorised, before blocks were tuned: `compressBlocks` is then
+   * run once more without tuning. @default false
+   */
+  readonly reportInit?: boolean;
   /** Seconds between snapshots of a distillation. */
   readonly snapshotSeconds: number;
   readonly onProgress: OnProgress;

@@ -9,7 +9,7 @@ import { Activations } from "./activations.js";
 import { asJson, type RunContext } from "./context.js";
 
 /** Raised when the step computes something else from the same inputs. */
-const VERSION = 1;
+const VERSION = 2;
 
 export interface DistilSummary {
   /** Mean KL of the sample windows before and after, nats a token. */
@@ -33,16 +33,16 @@ export async function distilStep(
   inputs: readonly StepKey[],
   trainTokens: number | undefined,
 ): Promise<DistilStep> {
-  const { recipe, windows, spec, ledger, seed, studentEnds, teacherEnds, root, onProgress, signal } = context;
+  const { recipe, windows, spec, ledger, seed, studentEnds, endsKey, teacherEnds, root } = context;
+  const { onProgress, signal } = context;
   const own = recipe[level];
   const batch = Math.min(own.batch, windows.count);
   const stepTokens = batch * windows.seqlen;
   const tokens = trainTokens ?? own.epochs * windows.count * windows.seqlen;
   const steps = Math.max(1, Math.round(tokens / stepTokens));
-  const { plan } = context;
-  const params = { level, steps, recipe: asJson(own), seed, embedBits: plan.embedBits };
+  const params = { level, steps, recipe: asJson(own), seed };
   const result = await ledger.step(
-    { name: `distil-${level}`, version: VERSION, params, inputs: [root, ...inputs] },
+    { name: `distil-${level}`, version: VERSION, params, inputs: [root, endsKey, ...inputs] },
     async (stepContext): Promise<Artefact> => {
       const saved = await stepContext.restore();
       const student: ModelState = {

@@ -5,9 +5,10 @@
 import { Worker } from "node:worker_threads";
 import { SubbitError } from "@subbit/core";
 import type { FactorisedLinear, FactoriseOptions } from "../factorise/types.js";
+import { ownBuffers } from "./transfer.js";
 
 export interface FactoriseJob {
-  /** [rows, cols] */
+  /** [rows, cols]; given away: it moves to the thread and is empty here afterwards, unless its buffer holds more. */
   readonly weight: Float32Array;
   readonly rows: number;
   readonly cols: number;
@@ -28,14 +29,24 @@ export class FactorisePool {
   readonly #busy = new Map<Worker, Waiting>();
   readonly #queue: Waiting[] = [];
   readonly #size: number;
+  #closed = false;
 
-  /** @param size threads; they start when first needed */
-  constructor(size: number) {
+  /**
+   * @param size threads; they start when first needed
+   * @param signal stops the threads in the middle of their work
+   */
+  constructor(size: number, signal?: AbortSignal) {
     this.#size = size;
+    signal?.addEventListener("abort", () => void this.close(), { once: true });
   }
 
+  /** Throws `interrupted` when the pool is closed before the job is done. */
   run(job: FactoriseJob): Promise<FactorisedLinear> {
     return new Promise((resolve, reject) => {
+      if (this.#closed) {
+        reject(stopped());
+        return;
+      }
       this.#queue.push({ job, resolve, reject });
       this.#dispatch();
     });
@@ -43,10 +54,11 @@ export class FactorisePool {
 
   /** Stops the threads; jobs that are under way fail as interrupted. */
   async close(): Promise<void> {
+    this.#closed = true;
     const lost = [...this.#queue.splice(0), ...this.#busy.values()];
     const workers = [...this.#idle.splice(0), ...this.#busy.keys()];
     this.#busy.clear();
-    for (const { reject } of lost) reject(new SubbitError("interrupted", "The factorisation was stopped."));
+    for (const { reject } of lost) reject(stopped());
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 
@@ -56,7 +68,8 @@ export class FactorisePool {
       if (worker === undefined) return;
       const waiting = this.#queue.shift()!;
       this.#busy.set(worker, waiting);
-      worker.postMessage(waiting.job);
+      // The importance is shared by other linears and stays.
+      worker.postMessage(waiting.job, ownBuffers(waiting.job.weight));
     }
   }
 
@@ -79,6 +92,10 @@ export class FactorisePool {
     });
     return worker;
   }
+}
+
+function stopped(): SubbitError {
+  return new SubbitError("interrupted", "The factorisation was stopped.");
 }
 
 /** Tests run the sources; a thread needs the built module. */

@@ -2,12 +2,13 @@
 import { parentPort } from "node:worker_threads";
 import { Factoriser } from "../factorise/factoriser.js";
 import type { FactoriseJob, FactoriseReply } from "./factorise-pool.js";
+import { ownBuffers } from "./transfer.js";
 
 const factoriser = new Factoriser({ threads: 1 });
 
 parentPort?.on("message", ({ weight, rows, cols, options }: FactoriseJob) => {
   factoriser.factorise(weight, rows, cols, options).then(
-    (result) => parentPort?.postMessage({ result } satisfies FactoriseReply),
+    (result) => parentPort?.postMessage({ result } satisfies FactoriseReply, ownBuffers(result)),
     (error: unknown) => parentPort?.postMessage({ error } satisfies FactoriseReply),
   );
 });

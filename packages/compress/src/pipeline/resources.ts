@@ -6,7 +6,9 @@ import { dirname } from "node:path";
 import { type ModelSpec, SubbitError } from "@subbit/core";
 import type { Windows } from "../calibrate/windows.js";
 import type { TuneLevel } from "../choices.js";
-import type { Plan } from "../plan/plan.js";
+import type { Plan, PlanRow } from "../plan/plan.js";
+import { ranksOf } from "../student/from-plan.js";
+import { INPUT_OWNERS } from "../tune/groups.js";
 
 export interface ResourceUse {
   /** Whether all of the teacher's blocks stay in memory as f32. */
@@ -29,7 +31,11 @@ const TRAINED_ARRAYS = 4;
 /** Snapshots have latents and moments, in two slots; blocks and the final state have latents. */
 const STORED_ARRAYS = 8;
 
-/** Estimates from shapes alone. */
+/**
+ * Estimates from shapes alone.
+ *
+ * @param fullGram whether errors are measured by all products of the inputs
+ */
 export function estimateResources(
   spec: ModelSpec,
   plan: Plan,
@@ -37,17 +43,18 @@ export function estimateResources(
   tune: TuneLevel,
   batch: number,
   memoryLimit: number,
+  fullGram = false,
 ): ResourceUse {
-  const signs = plan.rows.reduce((sum, row) => sum + row.paths * row.rank * (row.rows + row.cols), 0);
+  const signs = plan.rows.reduce((sum, row) => sum + signsOf(row), 0);
   const teacher = plan.totals.linearWeights * F32;
   const block = teacher / spec.layers;
-  const ends =
-    spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (plan.embedBits === 16 ? 1 : 2);
+  const ownEnds = plan.embedMethod === "factored" || plan.embedBits !== 16;
+  const ends = spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
   const attention = batch * spec.attention.heads * windows.seqlen * windows.seqlen * F32 * 3;
   const scratch = batch * windows.seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + spec.layers) + attention;
   const student = signs * F32 * (tune === "full" ? TRAINED_ARRAYS : 2);
-  const least = BASE_BYTES + ends + 3 * block + scratch + student;
+  const least = BASE_BYTES + ends + 3 * block + scratch + student + (fullGram ? gramBytes(spec) : 0);
   const keepTeacher = least + teacher <= memoryLimit;
   const spent = least + (keepTeacher ? teacher : 0);
   // The teacher's and the prefix's.
@@ -56,6 +63,17 @@ export function estimateResources(
   const work =
     signs * F32 * (tune === "full" ? STORED_ARRAYS : 2) + block + (hiddenInMemory ? 0 : 2 * hidden);
   return { keepTeacher, hiddenInMemory, memoryBytes, diskBytes: work + plan.totals.fileBytes };
+}
+
+/** Signs of a linear under training. */
+function signsOf(row: PlanRow): number {
+  if (row.kind === "onebit") return row.rows * row.cols;
+  return ranksOf(row).reduce((sum, rank) => sum + rank * (row.rows + row.cols), 0);
+}
+
+/** E[x x^T] of one block's distinct inputs: summed, fresh from the program, and a copy with the factoriser. */
+function gramBytes({ linearShapes }: ModelSpec): number {
+  return INPUT_OWNERS.reduce((sum, role) => sum + linearShapes[role].cols ** 2, 0) * F32 * 3;
 }
 
 /** Throws `resources` when the machine cannot hold the run. */

@@ -1,7 +1,5 @@
-/** Ranks of the linears for a budget in bits per weight, and what they cost. */
+/** The same bits per weight for every linear: the ranks that fit a budget, and what they cost. */
 import {
-  bitsOfDenseMatrix,
-  bitsOfRank,
   inputError,
   LINEAR_ROLES,
   type LinearSite,
@@ -11,15 +9,10 @@ import {
   rankForPaperBits,
   smallestBpw,
 } from "@subbit/core";
-import type { BitsFormula, Method } from "../choices.js";
+import type { BitsFormula, Init } from "../choices.js";
+import { isOneBit, largestRank, type MethodShape } from "./methods.js";
 import type { PlanRow } from "./plan.js";
-
-/** How a method stores a linear. */
-export interface MethodShape {
-  readonly method: Method;
-  readonly paths: number;
-  readonly midScale: boolean;
-}
+import { denseRow, factoredRow, oneBitRow } from "./rows.js";
 
 export interface BudgetOptions {
   readonly bitsFormula: BitsFormula;
@@ -32,41 +25,61 @@ export interface BudgetOptions {
 export function planRows(
   spec: ModelSpec,
   shape: MethodShape,
+  init: Init,
   bpw: number,
   options: BudgetOptions,
 ): PlanRow[] {
-  const rows: PlanRow[] = [];
-  for (let layer = 0; layer < spec.layers; layer++) {
-    const kept = layer < options.keepFirst || layer >= spec.layers - options.keepLast;
-    for (const role of LINEAR_ROLES) {
-      const site = { layer, role };
-      rows.push(kept ? denseRow(spec, site) : factoredRow(spec, site, shape, bpw, options));
-    }
-  }
-  return rows;
+  return allSites(spec).map((site) => {
+    if (isKept(spec, site, options)) return denseRow(spec, site);
+    if (isOneBit(shape.method)) return oneBitRow(spec, site, shape.method, shape.scaleBits);
+    const rank = rankFor(spec, site, shape, init, bpw, options);
+    return factoredRow(spec, site, shape, Array<number>(shape.paths).fill(rank));
+  });
+}
+
+/** Every linear of the model, in its order. */
+export function allSites(spec: ModelSpec): LinearSite[] {
+  return Array.from({ length: spec.layers }, (_, layer) =>
+    LINEAR_ROLES.map((role) => ({ layer, role })),
+  ).flat();
+}
+
+/** Whether the linear's block was asked to stay dense. */
+export function isKept(
+  spec: ModelSpec,
+  { layer }: LinearSite,
+  { keepFirst, keepLast }: Pick<BudgetOptions, "keepFirst" | "keepLast">,
+): boolean {
+  return layer < keepFirst || layer >= spec.layers - keepLast;
 }
 
 /** The smallest bpw for which every compressed linear of the model gets at least rank 1. */
 export function smallestModelBpw(spec: ModelSpec, shape: MethodShape, formula: BitsFormula): number {
   const each = LINEAR_ROLES.map((role) => {
     const { rows, cols } = spec.linearShapes[role];
-    const { paths, midScale } = shape;
-    if (formula === "honest") return smallestBpw({ rows, cols, paths, midScale });
-    return paperBpw(shape.method, { rows, cols, paths, rank: 1, envelope: 1 }) ?? 0;
+    const { method, paths, envelope } = shape;
+    if (formula === "honest") return smallestBpw({ rows, cols, ...storage(shape) });
+    return paperBpw(method, { rows, cols, paths, rank: 1, envelope }) ?? 0;
   });
   return Math.max(...each);
 }
 
-function factoredRow(
+/** What decides the bits of a rank. */
+export function storage({ paths, envelope, midScale, scaleBits }: MethodShape) {
+  return { paths, envelope, midScale, scaleBits };
+}
+
+function rankFor(
   spec: ModelSpec,
   site: LinearSite,
   shape: MethodShape,
+  init: Init,
   bpw: number,
   options: BudgetOptions,
-): PlanRow {
-  const { rows, cols, bias } = spec.linearShapes[site.role];
-  const { method, paths, midScale } = shape;
-  const budget = { rows, cols, paths, midScale, bpw };
+): number {
+  const { rows, cols } = spec.linearShapes[site.role];
+  const { method } = shape;
+  const budget = { rows, cols, ...storage(shape), bpw };
   const fitting = options.bitsFormula === "honest" ? rankForBits(budget) : rankForPaperBits(method, budget);
   if (fitting < 1) {
     const smallest = smallestModelBpw(spec, shape, options.bitsFormula);
@@ -77,43 +90,10 @@ function factoredRow(
   }
   const isKv = site.role === "k" || site.role === "v";
   const wanted = isKv ? Math.max(1, Math.round(fitting * options.kvFactor)) : fitting;
-  // Dual-SVID takes its signs from singular vectors, of which there are no more than the smaller dimension.
-  const rank = method === "littlebit" ? Math.min(wanted, rows, cols) : wanted;
-  const { total } = bitsOfRank({ rows, cols, rank, paths, envelope: 1, midScale, scaleBits: 16 });
-  return {
-    site,
-    name: spec.names.linear(site),
-    rows,
-    cols,
-    kind: "factored",
-    rank,
-    paths,
-    midScale,
-    bytes: (total + (bias ? rows * 16 : 0)) / 8,
-    bpw: total / (rows * cols),
-    paperBpw: paperBpw(method, { rows, cols, rank, paths, envelope: 1 }) ?? total / (rows * cols),
-  };
-}
-
-function denseRow(spec: ModelSpec, site: LinearSite): PlanRow {
-  const { rows, cols, bias } = spec.linearShapes[site.role];
-  const { total } = bitsOfDenseMatrix("f16", rows, cols);
-  return {
-    site,
-    name: spec.names.linear(site),
-    rows,
-    cols,
-    kind: "dense",
-    rank: 0,
-    paths: 0,
-    midScale: false,
-    bytes: (total + (bias ? rows * 16 : 0)) / 8,
-    bpw: total / (rows * cols),
-    paperBpw: total / (rows * cols),
-  };
+  return Math.min(wanted, largestRank(method, init, rows, cols));
 }
 
 /** Up to four decimals, never below the value: a suggestion must itself be accepted. */
-function roundUp(value: number): number {
-  return Math.ceil(value * 1e4) / 1e4;
+export function roundUp(value: number): number {
+  return Math.ceil(value * 1e4 - 1e-9) / 1e4;
 }

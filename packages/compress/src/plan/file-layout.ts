@@ -4,17 +4,18 @@ import {
   inFileOrder,
   type LinearEntry,
   linearTensors,
-  matrixTensors,
   type ModelSpec,
-  PLAIN_DTYPE_BYTES,
+  type NormSite,
   type PlainDtype,
   type StoredBytes,
   type TensorDeclaration,
   type TensorPlan,
 } from "@subbit/core";
-import type { EmbedBits, Method } from "../choices.js";
+import type { Method } from "../choices.js";
 import { NORM_ROLES } from "../student/state.js";
 import type { PlanRow } from "./plan.js";
+import { tensorBytes } from "./rows.js";
+import { rowTensors, type Tables } from "./tables.js";
 
 export interface FileLayout {
   readonly bytes: StoredBytes;
@@ -27,59 +28,53 @@ export function fileLayout(
   spec: ModelSpec,
   method: Method,
   rows: readonly PlanRow[],
-  embedBits: EmbedBits,
+  { embedding, head }: Tables,
 ): FileLayout {
-  const plans: TensorPlan[] = [...tableTensors(spec, embedBits)];
-  for (const row of rows) plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
-  plans.push(...normTensors(spec));
+  // In the order of the writer: it decides how many digits the header's offsets have.
+  const plans: TensorPlan[] = rowTensors(embedding);
+  for (let layer = 0; layer < spec.layers; layer++) {
+    plans.push(...NORM_ROLES.flatMap((role) => normTensors(spec, { layer, role })));
+    for (const row of rows.filter(({ site }) => site.layer === layer)) {
+      plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
+    }
+  }
+  plans.push(...normTensors(spec, { role: "final-norm" }), ...(head ? rowTensors(head) : []));
   const bytes: StoredBytes = { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };
   const declared: TensorDeclaration[] = plans.map((plan) => {
-    const dtype = plan.dtypes[0] as PlainDtype;
-    bytes[plan.part] += plan.shape.reduce((size, n) => size * n, PLAIN_DTYPE_BYTES[dtype]);
-    return { name: plan.name, dtype, shape: plan.shape };
+    bytes[plan.part] += tensorBytes(plan);
+    return { name: plan.name, dtype: plan.dtypes[0] as PlainDtype, shape: plan.shape };
   });
   const header = encodeSafetensorsHeader(inFileOrder(declared), { metadata: { format: "pt" } }).length;
   return { bytes, fileBytes: Object.values(bytes).reduce((sum, part) => sum + part, header) };
 }
 
 /** The manifest entry that a row will have. */
-function entryOf(spec: ModelSpec, method: Method, row: PlanRow): LinearEntry {
-  const { rows, cols, rank, paths, midScale } = row;
+function entryOf(spec: ModelSpec, planMethod: Method, row: PlanRow): LinearEntry {
+  const { rows, cols, rank, ranks, paths, envelope, midScale, scaleBits, method = planMethod } = row;
   const biasBits = spec.linearShapes[row.site.role].bias ? 16 : 0;
   if (row.kind === "dense") return { kind: "dense", rows, cols, bits: 16, biasBits };
+  if (row.kind === "onebit") return { kind: "onebit", method, rows, cols, scaleBits, biasBits };
   return {
     kind: "factored",
     method,
     rows,
     cols,
     rank,
+    ...(ranks && { ranks: [...ranks] }),
     paths,
-    envelope: 1,
+    envelope,
     midScale,
-    scaleBits: 16,
+    scaleBits,
     biasBits,
   };
 }
 
-function tableTensors(spec: ModelSpec, bits: EmbedBits): TensorPlan[] {
-  const entry = { kind: "dense", rows: spec.vocabSize, cols: spec.hiddenSize, bits, biasBits: 0 } as const;
-  const embedding = matrixTensors(spec.names.embedding, entry, "embeddings");
-  return spec.tiedHead ? embedding : [...embedding, ...matrixTensors(spec.names.head, entry, "head")];
-}
-
-function normTensors(spec: ModelSpec): TensorPlan[] {
-  const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
-  const names = [
-    ...layers.flatMap((layer) => NORM_ROLES.map((role) => spec.names.norm({ layer, role }))),
-    spec.names.norm({ role: "final-norm" }),
-  ];
+function normTensors(spec: ModelSpec, site: NormSite): TensorPlan[] {
   const suffixes = spec.norm.kind === "layer" ? ["weight", "bias"] : ["weight"];
-  return names.flatMap((name) =>
-    suffixes.map((suffix): TensorPlan => ({
-      name: `${name}.${suffix}`,
-      dtypes: ["F16"],
-      shape: [spec.hiddenSize],
-      part: "norms",
-    })),
-  );
+  return suffixes.map((suffix): TensorPlan => ({
+    name: `${spec.names.norm(site)}.${suffix}`,
+    dtypes: ["F16"],
+    shape: [spec.hiddenSize],
+    part: "norms",
+  }));
 }

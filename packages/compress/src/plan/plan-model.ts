@@ -1,28 +1,30 @@
 /** `planModel`: from a model and a budget to a plan, before anything is read or computed. */
-import { inputError, type Model, type ModelSpec, SubbitError } from "@subbit/core";
-import type { EmbedBits, Method } from "../choices.js";
+import { inputError, type Model, type ModelSpec } from "@subbit/core";
+import type { Method } from "../choices.js";
 import type { PlanOptions } from "../options.js";
-import { factoriseMethod, METHODS } from "./methods.js";
-import { type BudgetOptions, type MethodShape, planRows, smallestModelBpw } from "./budget.js";
-import { fileLayout } from "./file-layout.js";
+import { type BudgetOptions, planRows, roundUp, smallestModelBpw } from "./budget.js";
+import {
+  checkBesideFile,
+  checkedBudget,
+  checkedTables,
+  chosenAllocation,
+  LARGEST_BPW,
+} from "./check-options.js";
+import { type ChosenMethod, chosenMethod, isOneBit } from "./methods.js";
 import type { Plan, PlanRow, PlanTotals } from "./plan.js";
+import { type PlanFile, rowsOfFile } from "./plan-file.js";
+import { planTables } from "./tables.js";
+import { totalsOf } from "./totals.js";
 
 /** The default size where neither `bpw` nor `bytes` is given. */
 export const DEFAULT_BPW = 0.8;
 /** Bisection steps of a byte budget: enough to tell any two ranks of any shape apart. */
 const BISECTIONS = 48;
-/** Above it a factored linear is no longer smaller than the dense f16 one. */
-const LARGEST_BPW = 16;
 
 /**
- * The best measured method at every size tried (docs/compress.md): one path from ADMM without a middle scale, whose bits
- * buy more as rank.
- */
-const AUTO_METHOD: Method = "nanoquant";
-
-/**
- * Sizes every linear. Throws `usage` for options that exclude one another and `input` for a budget that is too small,
- * naming the smallest possible one.
+ * Sizes every linear; with `allocate: "loss"` this is the uniform plan that the allocation starts from. Throws `usage`
+ * for options that exclude one another and `input` for a budget that is too small, naming the smallest possible one, or
+ * a plan file that does not fit the model.
  */
 export function planModel(model: Model, options: PlanOptions = {}): Plan {
   return planSpec(model.spec, options, model.checkpoint.fileBytes);
@@ -30,79 +32,111 @@ export function planModel(model: Model, options: PlanOptions = {}): Plan {
 
 /** The same from a spec alone. */
 export function planSpec(spec: ModelSpec, options: PlanOptions, teacherBytes: number): Plan {
-  const { bitsFormula = "honest", embedBits = 16 } = options;
-  const method = options.method === undefined || options.method === "auto" ? AUTO_METHOD : options.method;
-  const defaults = METHODS[method];
-  const shape = { method, paths: options.paths ?? defaults.paths, midScale: defaults.midScale };
-  const init = options.init ?? defaults.init;
-  if (init === "dual-svid" && !shape.midScale) {
-    throw new SubbitError(
-      "usage",
-      `Method ${method} has no middle scale, so it cannot start by dual-svid; use admm.`,
-    );
-  }
+  if (options.plan !== undefined) return planOfFile(spec, options.plan, options, teacherBytes);
+  const chosen = chosenMethod(options);
+  const { shape, init, factoriser } = chosen;
   const budget = checkedBudget(spec, options);
+  chosenAllocation(options, shape.method);
+  const tableOptions = checkedTables(options, shape.scaleBits);
+  const tables = planTables(spec, tableOptions);
   const at = (bpw: number) => {
-    const rows = planRows(spec, shape, bpw, budget);
-    return { rows, totals: totalsOf(spec, method, rows, embedBits, teacherBytes) };
+    const rows = planRows(spec, shape, init, bpw, budget);
+    return { rows, totals: totalsOf(spec, shape.method, rows, tables, teacherBytes) };
   };
+  const sized = isOneBit(shape.method)
+    ? oneBitPlan(shape.method, options, at(LARGEST_BPW))
+    : ranked(spec, chosen, budget, options, at);
+  return {
+    method: shape.method,
+    init,
+    factoriser,
+    schedule: options.schedule ?? "tuned",
+    bitsFormula: budget.bitsFormula,
+    embedBits: tableOptions.bits,
+    embedMethod: tableOptions.method,
+    ...tables,
+    allocation: { kind: "uniform" },
+    ...sized,
+  };
+}
+
+interface Sized {
+  readonly targetBpw: number;
+  readonly rows: PlanRow[];
+  readonly totals: PlanTotals;
+}
+
+type AtBpw = (bpw: number) => Omit<Sized, "targetBpw">;
+
+/** Ranks for a budget. */
+function ranked(
+  spec: ModelSpec,
+  chosen: ChosenMethod,
+  budget: BudgetOptions,
+  options: PlanOptions,
+  at: AtBpw,
+): Sized {
   const targetBpw =
     options.bytes === undefined
       ? (options.bpw ?? DEFAULT_BPW)
-      : bpwOfBytes(spec, shape, budget, options.bytes, at);
-  if (!(targetBpw > 0 && targetBpw <= LARGEST_BPW)) {
-    throw new SubbitError(
-      "usage",
-      `${targetBpw} bits per weight were asked for; give a number above 0, at most 16.`,
-    );
-  }
-  const factoriser = factoriseMethod(method, init);
-  return { method, init, factoriser, bitsFormula, targetBpw, embedBits, ...at(targetBpw) };
+      : bpwOfBytes(spec, chosen, budget, options.bytes, at);
+  return { targetBpw, ...at(targetBpw) };
 }
 
-function checkedBudget(spec: ModelSpec, options: PlanOptions): BudgetOptions {
-  const { bitsFormula = "honest", kvFactor = 1, keepFirst = 0, keepLast = 0, paths = 1 } = options;
-  if (options.bpw !== undefined && options.bytes !== undefined) {
-    throw new SubbitError("usage", "Both bits per weight and bytes were given; give one of them.");
-  }
-  if (!(kvFactor > 0))
-    throw new SubbitError("usage", `The k/v factor is ${kvFactor}; give a number above 0.`);
-  if (!Number.isInteger(paths) || paths < 1 || paths > 8) {
-    throw new SubbitError("usage", `${paths} paths were asked for; give a whole number from 1 to 8.`);
-  }
-  for (const kept of [keepFirst, keepLast]) {
-    if (!Number.isInteger(kept) || kept < 0) {
-      throw new SubbitError("usage", `${kept} blocks were asked to stay dense; give a whole number from 0.`);
-    }
-  }
-  if (keepFirst + keepLast >= spec.layers) {
-    throw new SubbitError(
-      "usage",
-      `${keepFirst} first and ${keepLast} last blocks were asked to stay dense, but the model has ${spec.layers}; keep fewer.`,
+/** OneBit has no ranks: it costs what it costs, and a budget can only be met or not. */
+function oneBitPlan(method: Method, { bpw, bytes }: PlanOptions, made: Omit<Sized, "targetBpw">): Sized {
+  const cost = made.totals.compressedBpw;
+  if (bpw !== undefined && bpw < cost) {
+    throw inputError(
+      `${bpw} bits per weight were asked for, but ${method} costs ${roundUp(cost)} on this model, no more and no less; ` +
+        `leave the budget out or choose another method.`,
     );
   }
-  return { bitsFormula, kvFactor, keepFirst, keepLast };
+  if (bytes !== undefined && bytes < made.totals.fileBytes) {
+    throw tooFewBytes(bytes, made.totals, `${method}'s file of this model`);
+  }
+  return { targetBpw: bpw ?? cost, ...made };
 }
 
-type AtBpw = (bpw: number) => { rows: PlanRow[]; totals: PlanTotals };
+/** What a file says; the budget is what it costs. */
+function planOfFile(spec: ModelSpec, file: PlanFile, options: PlanOptions, teacherBytes: number): Plan {
+  checkBesideFile(options);
+  const { method, init, rows } = rowsOfFile(spec, file);
+  chosenAllocation(options, method);
+  const tableOptions = checkedTables(options, largestScaleBits(rows));
+  const tables = planTables(spec, tableOptions);
+  const totals = totalsOf(spec, method, rows, tables, teacherBytes);
+  return {
+    method,
+    init,
+    factoriser: method,
+    schedule: options.schedule ?? "tuned",
+    bitsFormula: options.bitsFormula ?? "honest",
+    targetBpw: totals.compressedBpw,
+    embedBits: tableOptions.bits,
+    embedMethod: tableOptions.method,
+    ...tables,
+    allocation: { kind: "file" },
+    rows,
+    totals,
+  };
+}
+
+function largestScaleBits(rows: readonly PlanRow[]): PlanRow["scaleBits"] {
+  return rows.some((row) => row.kind !== "dense" && row.scaleBits === 16) ? 16 : 8;
+}
 
 /** The largest bpw whose file fits. */
 function bpwOfBytes(
   spec: ModelSpec,
-  shape: MethodShape,
+  { shape }: ChosenMethod,
   budget: BudgetOptions,
   bytes: number,
   at: AtBpw,
 ): number {
   let low = smallestModelBpw(spec, shape, budget.bitsFormula);
-  const smallest = at(low).totals.fileBytes;
-  if (smallest > bytes) {
-    throw inputError(
-      `${bytes} bytes were asked for, but the smallest file of this model has ${smallest} ` +
-        `(of them ${at(low).totals.embeddingBytes + at(low).totals.headBytes} for embedding and head); ` +
-        `ask for more or for smaller --embed-bits.`,
-    );
-  }
+  const smallest = at(low).totals;
+  if (smallest.fileBytes > bytes) throw tooFewBytes(bytes, smallest, "the smallest file of this model");
   let high = LARGEST_BPW;
   if (at(high).totals.fileBytes <= bytes) return high;
   for (let i = 0; i < BISECTIONS; i++) {
@@ -113,34 +147,10 @@ function bpwOfBytes(
   return low;
 }
 
-function totalsOf(
-  spec: ModelSpec,
-  method: Method,
-  rows: readonly PlanRow[],
-  embedBits: EmbedBits,
-  teacherBytes: number,
-): PlanTotals {
-  const { bytes, fileBytes } = fileLayout(spec, method, rows, embedBits);
-  const sum = (of: readonly PlanRow[], value: (row: PlanRow) => number) =>
-    of.reduce((s, row) => s + value(row), 0);
-  const weights = (row: PlanRow) => row.rows * row.cols;
-  const compressed = rows.filter((row) => row.kind === "factored");
-  const linearWeights = sum(rows, weights);
-  const compressedWeights = sum(compressed, weights);
-  const linearBytes = bytes.signs + bytes.scales + bytes.dense + bytes.biases;
-  const tensorBytes = linearBytes + bytes.embeddings + bytes.head + bytes.norms;
-  return {
-    bpw: sum(rows, (row) => row.bpw * weights(row)) / linearWeights,
-    compressedBpw: sum(compressed, (row) => row.bpw * weights(row)) / compressedWeights,
-    paperBpw: sum(compressed, (row) => row.paperBpw * weights(row)) / compressedWeights,
-    linearWeights,
-    compressedWeights,
-    linearBytes,
-    embeddingBytes: bytes.embeddings,
-    headBytes: bytes.head,
-    normBytes: bytes.norms,
-    otherBytes: fileBytes - tensorBytes,
-    fileBytes,
-    teacherBytes,
-  };
+function tooFewBytes(bytes: number, totals: PlanTotals, what: string) {
+  return inputError(
+    `${bytes} bytes were asked for, but ${what} has ${totals.fileBytes} ` +
+      `(of them ${totals.embeddingBytes + totals.headBytes} for embedding and head); ` +
+      `ask for more or for a smaller embedding (--embed-bits, --embed-method).`,
+  );
 }

@@ -2,10 +2,12 @@
 import { LINEAR_ROLES, type LinearRole, type Model } from "@subbit/core";
 import type { Artefact } from "../ledger/artefact.js";
 import type { PlanRow } from "../plan/plan.js";
+import { emptyState } from "./from-plan.js";
+import type { LinearState } from "./linear-state.js";
 import { readDenseBlock } from "./model-state.js";
-import { type BlockState, blockArrays, type LinearState, type PathState, withArrays } from "./state.js";
+import { type BlockState, blockArrays, withArrays } from "./state.js";
 
-/** Arrays of a block that the teacher does not already have: factors and norms. */
+/** Arrays of a block that the teacher does not already have: latents, scales and norms. */
 export function blockToArrays(block: BlockState): Map<string, Float32Array> {
   const arrays = new Map<string, Float32Array>();
   for (const [name, array] of blockArrays(block)) {
@@ -29,29 +31,7 @@ export async function blockFromArtefact(
   const linears = {} as Record<LinearRole, LinearState>;
   for (const role of LINEAR_ROLES) {
     const row = rows.find(({ site }) => site.layer === layer && site.role === role)!;
-    linears[role] = row.kind === "dense" ? dense.linears[role] : emptyFactored(row, dense.linears[role].bias);
+    linears[role] = row.kind === "dense" ? dense.linears[role] : emptyState(row, dense.linears[role].bias);
   }
   return withArrays({ linears, norms: dense.norms }, arrays as ReadonlyMap<string, Float32Array>);
-}
-
-function emptyFactored(
-  { rows, cols, rank, paths, midScale }: PlanRow,
-  bias: Float32Array | undefined,
-): LinearState {
-  const none = new Float32Array(0);
-  const path: PathState = {
-    rank,
-    outLatents: none,
-    inLatents: none,
-    outScales: none,
-    ...(midScale && { midScales: none }),
-    inScales: none,
-  };
-  return {
-    kind: "factored",
-    rows,
-    cols,
-    paths: Array.from({ length: paths }, () => path),
-    ...(bias && { bias }),
-  };
 }

@@ -1,7 +1,8 @@
 /** A block under training as feeds of the engine's block programs: signs as f32, everything else shared with the state. */
 import { LINEAR_ROLES, type LinearRole } from "@subbit/core";
 import type { BlockForms, LinearForm, WeightFeeds } from "@subbit/engine";
-import { type BlockState, NORM_ROLES, type LinearState } from "./state.js";
+import { linearArrays, type LinearState } from "./linear-state.js";
+import { type BlockState, NORM_ROLES } from "./state.js";
 
 /** The forms of a block, as the engine's programs want them. */
 export function blockForms(block: BlockState): BlockForms {
@@ -12,11 +13,14 @@ export function blockForms(block: BlockState): BlockForms {
 }
 
 function formOf(linear: LinearState): LinearForm {
-  if (linear.kind === "dense") return { kind: "dense" };
+  if (linear.kind !== "factored") return { kind: linear.kind };
+  const [first] = linear.paths;
+  const envelope = first?.envelope ?? 1;
   return {
     kind: "factored",
     ranks: linear.paths.map((path) => path.rank),
-    mid: linear.paths[0]?.midScales !== undefined,
+    mid: first?.midScales !== undefined,
+    ...(envelope > 1 && { envelope }),
   };
 }
 
@@ -38,16 +42,9 @@ export function stateFeeds(block: BlockState): WeightFeeds {
   const feeds: WeightFeeds = {};
   for (const role of LINEAR_ROLES) {
     const linear = block.linears[role];
-    if (linear.kind === "dense") feeds[`${role}.weight`] = linear.weight;
-    else {
-      linear.paths.forEach((path, p) => {
-        const prefix = `${role}.paths.${p}`;
-        feeds[`${prefix}.outSigns`] = signsOf(path.outLatents);
-        feeds[`${prefix}.inSigns`] = signsOf(path.inLatents);
-        feeds[`${prefix}.outScales`] = path.outScales;
-        feeds[`${prefix}.inScales`] = path.inScales;
-        if (path.midScales) feeds[`${prefix}.midScales`] = path.midScales;
-      });
+    for (const [name, array] of linearArrays(linear)) {
+      const isLatent = signsName(name) !== name;
+      feeds[`${role}.${signsName(name)}`] = isLatent ? signsOf(array) : array;
     }
     if (linear.bias) feeds[`${role}.bias`] = linear.bias;
   }

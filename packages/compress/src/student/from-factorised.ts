@@ -1,28 +1,55 @@
 /** From a factorisation to a linear under training: its scales, and latents at unit mean magnitude. */
-import type { FactorisedLinear } from "../factorise/types.js";
+import { type FactoredPath, type OneBitLinear, SubbitError, unpackSigns } from "@subbit/core";
+import type { FactorisedLinear, PathLatents } from "../factorise/types.js";
 import { normaliseLatents } from "./latents.js";
-import type { FactoredState, PathState } from "./state.js";
+import type { FactoredState, OneBitState, PathState } from "./linear-state.js";
 
 /** Copies; the factorisation is left as it is. */
-export function stateOfFactorised({ linear, latents }: FactorisedLinear, bias?: Float32Array): FactoredState {
-  const { rows, cols } = linear;
+export function stateOfFactorised(
+  { linear, latents, fullLatents }: FactorisedLinear,
+  bias?: Float32Array,
+): FactoredState | OneBitState {
+  const { rows, cols, scaleBits } = linear;
+  const shared = { rows, cols, ...(scaleBits && { scaleBits }), ...(bias && { bias }) };
+  if (linear.kind === "onebit") return { ...shared, ...oneBitArrays(linear, fullLatents), kind: "onebit" };
+  const paths = linear.paths.map((path, p) => pathState(path, latents[p], rows, cols));
+  return { ...shared, kind: "factored", paths };
+}
+
+function oneBitArrays(
+  { rows, cols, signs, outScales, inScales }: OneBitLinear,
+  found: Float32Array | undefined,
+): Pick<OneBitState, "fullLatents" | "outScales" | "inScales"> {
+  // Without latents every sign stands as firmly as any other.
+  const fullLatents = found ? found.slice() : unpackSigns(signs);
+  normaliseLatents(fullLatents, rows, cols);
+  return { fullLatents, outScales: outScales.slice(), inScales: inScales.slice() };
+}
+
+function pathState(
+  path: FactoredPath,
+  latents: PathLatents | undefined,
+  rows: number,
+  cols: number,
+): PathState {
+  if (latents === undefined) {
+    throw new SubbitError("internal", "A factorisation gave fewer latents than it has paths.");
+  }
+  const { rank, envelope, midIn, midOut } = path;
+  const [outLatents, inLatents] = [latents.outLatents.slice(), latents.inLatents.slice()];
+  normaliseLatents(outLatents, rows, rank);
+  normaliseLatents(inLatents, rank, cols);
+  const ones = () => new Float32Array(envelope * rank).fill(1);
+  // The engine wants both middle scales of an envelope or none.
+  const middle = midIn !== undefined || midOut !== undefined;
   return {
-    kind: "factored",
-    rows,
-    cols,
-    paths: linear.paths.map((path, p): PathState => {
-      const [outLatents, inLatents] = [latents[p].outLatents.slice(), latents[p].inLatents.slice()];
-      normaliseLatents(outLatents, rows, path.rank);
-      normaliseLatents(inLatents, path.rank, cols);
-      return {
-        rank: path.rank,
-        outLatents,
-        inLatents,
-        outScales: path.outScales.slice(),
-        ...(path.midIn && { midScales: path.midIn.slice() }),
-        inScales: path.inScales.slice(),
-      };
-    }),
-    ...(bias && { bias }),
+    rank,
+    envelope,
+    outLatents,
+    inLatents,
+    outScales: path.outScales.slice(),
+    ...(middle && { midScales: midIn?.slice() ?? ones() }),
+    ...(middle && envelope > 1 && { midOutScales: midOut?.slice() ?? ones() }),
+    inScales: path.inScales.slice(),
   };
 }

@@ -1,6 +1,15 @@
 /** The whole student: blocks between an embedding table and a head, and how it reads from a dense teacher. */
-import { denseValues, LINEAR_ROLES, type LinearRole, type Model, type NormRole } from "@subbit/core";
-import { type BlockState, type LinearState, NORM_ROLES, type NormState } from "./state.js";
+import {
+  denseValues,
+  type FactoredLinear,
+  LINEAR_ROLES,
+  type LinearRole,
+  type Model,
+  type NormRole,
+  tableValues,
+} from "@subbit/core";
+import type { LinearState } from "./linear-state.js";
+import { type BlockState, NORM_ROLES, type NormState } from "./state.js";
 
 /** What stands before the first and behind the last block. */
 export interface EndsState {
@@ -9,6 +18,8 @@ export interface EndsState {
   readonly finalNorm: NormState;
   /** [vocabSize, hiddenSize]; the embedding itself when the head is tied. */
   readonly head: Float32Array;
+  /** What the two stand for where they will be stored factored; `head` is absent when it is tied. */
+  readonly factored?: { readonly embedding: FactoredLinear; readonly head?: FactoredLinear };
 }
 
 export interface ModelState {
@@ -32,9 +43,9 @@ export async function readDenseBlock(model: Model, layer: number): Promise<Block
 
 /** Embedding, final norm and head of a model as f32. */
 export async function readEnds(model: Model): Promise<EndsState> {
-  const embedding = denseValues(await model.embedding());
+  const embedding = tableValues(await model.embedding());
   const finalNorm = await model.norm({ role: "final-norm" });
-  const head = model.spec.tiedHead ? embedding : denseValues(await model.head());
+  const head = model.spec.tiedHead ? embedding : tableValues(await model.head());
   return { embedding, finalNorm, head };
 }
 

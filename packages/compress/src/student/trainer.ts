@@ -35,7 +35,8 @@ interface Parameter {
   /** Name of the state's array. */
   readonly name: string;
   readonly values: Float32Array;
-  readonly rate: number;
+  /** Step size of each vector that the values are made of, one after another: one, or l of an envelope. */
+  readonly rates: readonly number[];
   readonly first: Float32Array;
   readonly second: Float32Array;
 }
@@ -66,12 +67,13 @@ export class BlockTrainer {
       .map((feed): Parameter => {
         const name = feed.kind === "signs" ? latentsName(feed.name) : feed.name;
         const values = arrays.get(name)!;
-        const unit = feed.kind === "signs" ? 1 : meanMagnitude(values);
+        const vectors = feed.kind === "scales" ? split(values, feed.shape) : [values];
+        const unit = (vector: Float32Array) => (feed.kind === "signs" ? 1 : meanMagnitude(vector));
         return {
           feed: feed.name,
           name,
           values,
-          rate: rateOf[feed.kind] * unit,
+          rates: vectors.map((vector) => rateOf[feed.kind] * unit(vector)),
           first: new Float32Array(values.length),
           second: new Float32Array(values.length),
         };
@@ -88,22 +90,25 @@ export class BlockTrainer {
   ): Promise<void> {
     this.#steps++;
     const { beta1, beta2 } = optimizer;
-    for (const { feed, values, rate, first, second } of this.#parameters) {
-      const scalars: AdamScalars = {
+    for (const { feed, values, rates, first, second } of this.#parameters) {
+      const scalars = (rate: number): AdamScalars => ({
         beta1,
         beta2,
         rate: (rate * factor) / (1 - beta1 ** this.#steps),
         secondCorrection: 1 / (1 - beta2 ** this.#steps),
         floor: optimizer.floor,
-      };
+      });
       const gradient = gradients[gradName(feed)];
       if (latentsName(feed) !== feed) {
-        await latentSteps.step(
-          { latents: values, signs: this.feeds[feed], first, second },
-          gradient,
-          scalars,
-        );
-      } else plainStep(values, first, second, gradient, scalars);
+        const arrays = { latents: values, signs: this.feeds[feed], first, second };
+        await latentSteps.step(arrays, gradient, scalars(rates[0]));
+        continue;
+      }
+      const length = values.length / rates.length;
+      rates.forEach((rate, vector) => {
+        const part = (array: Float32Array) => array.subarray(vector * length, (vector + 1) * length);
+        plainStep(part(values), part(first), part(second), part(gradient), scalars(rate));
+      });
     }
   }
 
@@ -139,4 +144,12 @@ export class BlockTrainer {
     }
     return buffers;
   }
+}
+
+/** The rows of [l, n] scales; a plain vector is one of them. */
+function split(values: Float32Array, shape: readonly number[]): Float32Array[] {
+  const length = shape.at(-1)!;
+  return Array.from({ length: values.length / length }, (_, vector) =>
+    values.subarray(vector * length, (vector + 1) * length),
+  );
 }

@@ -3,11 +3,12 @@ import { mkdtemp, readFile, readdir, rm, writeFile, mkdir, stat } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { denseFromF32, denseValues } from "../linears/dense-linear.js";
-import { reconstruct } from "../linears/factored-linear.js";
+import { denseFromF32 } from "../linears/dense-linear.js";
 import { reduceDense } from "../linears/narrow.js";
+import { oneBitMatrix } from "../linears/onebit-linear.js";
 import { storedForm } from "../linears/round-scales.js";
 import { packSigns } from "../linears/sign-matrix.js";
+import { tableValues } from "../linears/table.js";
 import type { FactoredLinear, Linear } from "../linears/types.js";
 import { modelSpec } from "../model/families/registry.js";
 import { inspectModel } from "../model/inspect.js";
@@ -111,7 +112,7 @@ const sites = (model: { spec: Model["spec"] }): LinearSite[] =>
   ).flat();
 
 const weightsOf = (linear: Linear): Float32Array =>
-  linear.kind === "dense" ? denseValues(linear) : reconstruct(linear);
+  linear.kind === "onebit" ? oneBitMatrix(linear) : tableValues(linear);
 
 async function openAt(folder: string): Promise<Model> {
   const checkpoint = await openCheckpointAt(folder);

@@ -4,6 +4,7 @@
  */
 import { SubbitError } from "../errors.js";
 import { flipSigns, signAt, unpackSigns } from "./sign-matrix.js";
+import { sizeLog2 } from "./vector-size.js";
 import type { FactoredLinear, FactoredPath } from "./types.js";
 
 /** The dense matrix [rows, cols] of one path or of the sum of paths; bias left out. Sums run in double precision. */
@@ -170,13 +171,6 @@ function balanceEnvelopes(path: FactoredPath): FactoredPath {
 function shifted(vectors: Float32Array, shifts: readonly number[]): Float32Array {
   const length = vectors.length / shifts.length;
   return vectors.map((value, i) => value * 2 ** shifts[Math.floor(i / length)]);
-}
-
-/** log2 of the root mean square; -Infinity for zeros. */
-function sizeLog2(vector: Float32Array): number {
-  let sum = 0;
-  for (const value of vector) sum += value * value;
-  return Math.log2(Math.sqrt(sum / vector.length));
 }
 
 /**

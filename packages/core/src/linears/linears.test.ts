@@ -42,6 +42,7 @@ const SHAPES: readonly [string, FactoredLinear][] = [
   ["LittleBit, two paths", linearOf(40, 31, [randomPath(40, 31, 12), randomPath(40, 31, 12)])],
   ["MDBF, l = 3", linearOf(33, 65, [randomPath(33, 65, 9, { envelope: 3, midOut: true })])],
   ["MDBF without middle scales", linearOf(8, 9, [randomPath(8, 9, 4, { envelope: 2, midIn: false })])],
+  ["two paths of different rank", linearOf(20, 33, [randomPath(20, 33, 40), randomPath(20, 33, 3)])],
   ["one by one", linearOf(1, 1, [randomPath(1, 1, 1)])],
 ];
 
@@ -123,6 +124,39 @@ describe("factored linears", () => {
     // Three roundings of relative 2^-11 on every rank-1 term.
     expectClose(reconstruct(stored), want, size * 3 * 2 ** -11 * 8);
     expect(roundScales(stored.paths[0])).toEqual(stored.paths[0]);
+  });
+});
+
+describe("the stored form", () => {
+  it.each(
+    SHAPES.flatMap(([name, linear]) => ([16, 8] as const).map((bits) => [name, bits, linear] as const)),
+  )("%s, %i-bit scales: comes back unchanged, and is canonical", (_, scaleBits, linear) => {
+    const stored = storedForm({ ...linear, scaleBits });
+    expect(stored.scaleBits).toBe(scaleBits);
+    expect(storedForm(stored)).toEqual(stored);
+    expect(stored.paths.map(canonicalisePath)).toEqual(stored.paths);
+    expect(stored.paths.map((path) => roundScales(path, scaleBits))).toEqual(stored.paths);
+  });
+
+  it("of 8 bits is near the linear: half a code of each vector, uncorrelated", () => {
+    const linear = linearOf(150, 130, [randomPath(150, 130, 60), randomPath(150, 130, 30)]);
+    const want = reconstruct(linear);
+    const norm = (values: Float32Array): number =>
+      Math.sqrt(values.reduce((sum, each) => sum + each * each, 0));
+    const error = (scaleBits: 16 | 8): number =>
+      norm(reconstruct(storedForm({ ...linear, scaleBits })).map((value, i) => value - want[i])) / norm(want);
+    // Three vectors whose logarithms are off by up to half of ln(2) / 32, evenly: sqrt(3) * ln(2) / 32 / sqrt(12).
+    const expected = (Math.sqrt(3) * Math.LN2) / 32 / Math.sqrt(12);
+    expect(error(8)).toBeLessThan(1.5 * expected);
+    expect(error(8)).toBeGreaterThan(expected / 1.5);
+    expect(error(16)).toBeLessThan(2 ** -10);
+  });
+
+  it("of 8 bits survives scales that lie far apart", () => {
+    const linear = linearOf(40, 50, [randomPath(40, 50, 20, { scale: 1e7 })]);
+    const stored = storedForm({ ...linear, scaleBits: 8 });
+    expect(storedForm(stored)).toEqual(stored);
+    expect(reconstruct(stored).every(Number.isFinite)).toBe(true);
   });
 });
 

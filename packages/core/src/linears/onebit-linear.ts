@@ -4,6 +4,7 @@
  */
 import { SubbitError } from "../errors.js";
 import { flipSigns, signAt } from "./sign-matrix.js";
+import { sizeLog2 } from "./vector-size.js";
 import { ONEBIT_EPS, type OneBitLinear } from "./types.js";
 
 /** S o h g^T, [rows, cols]: what the layer multiplies with before its norm; bias left out. */
@@ -71,11 +72,4 @@ export function balanceOneBit(linear: OneBitLinear): OneBitLinear {
     outScales: linear.outScales.map((scale) => scale * 2 ** -shift),
     inScales: linear.inScales.map((scale) => scale * 2 ** shift),
   };
-}
-
-/** log2 of the root mean square; -Infinity for zeros. */
-function sizeLog2(vector: Float32Array): number {
-  let sum = 0;
-  for (const value of vector) sum += value * value;
-  return Math.log2(Math.sqrt(sum / vector.length));
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { openCheckpoint } from "../checkpoints/open.js";
 import { openSafetensors } from "../checkpoints/safetensors/file.js";
 import type { FileSet } from "../checkpoints/types.js";
-import { denseValues } from "../linears/dense-linear.js";
+import { tableValues } from "../linears/table.js";
 import { fileSource, folderFiles } from "../node/file-source.js";
 import { openModel } from "./open-model.js";
 import { referenceForward } from "./reference.js";
@@ -56,7 +56,7 @@ describe("the reference forward pass", () => {
     const { hidden, logits } = await referenceForward(model, [...(await golden.readF32("input_ids"))]);
     const afterBlock = await golden.readF32("hidden.1");
     const { weight } = await model.norm({ role: "final-norm" });
-    const embedding = denseValues(await model.embedding());
+    const embedding = tableValues(await model.embedding());
     const { hiddenSize: width, vocabSize: vocab } = model.spec;
     const normed = afterBlock.map((value, i) => {
       const row = afterBlock.subarray(i - (i % width), i - (i % width) + width);

@@ -21,7 +21,8 @@ import { GraphOps, type BatchShape } from "./graph-ops.js";
  * - `calibrate`: `hidden`, `dOut` -> `dHidden`, per linear `inputSquares.<role>` [cols] = sum over tokens of x^2 and
  *   `outputGradSquares.<role>` [rows] = sum over tokens of (dL/dy)^2
  * - `calibrate-forward`: `hidden` -> `out` and `inputSquares.<role>`
- * The calibrating modes add `inputGram.<role>` [cols, cols] = X^T X with the option `gram`.
+ * The calibrating modes add `inputGram.<role>` [cols, cols] = X^T X with the option `gram`; linears that read the same
+ * input (q, k and v; gate and up) have the same one.
  */
 export type BlockMode = "forward" | "backward" | "tune" | "calibrate" | "calibrate-forward";
 
@@ -29,8 +30,8 @@ export interface BlockProgramOptions extends BatchShape, CompileOptions {
   readonly mode: BlockMode;
   /** Feeds whose gradients `backward` and `tune` return. @default none */
   readonly trainable?: readonly string[];
-  /** Whether calibration also returns X^T X. @default false */
-  readonly gram?: boolean;
+  /** Whether calibration also returns X^T X, of every linear or of those named. @default false */
+  readonly gram?: boolean | readonly LinearRole[];
 }
 
 /** Name of a gradient among a program's outputs. */
@@ -83,10 +84,15 @@ export function blockGraph(spec: ModelSpec, forms: BlockForms, options: BlockPro
   return graph;
 }
 
-function emitInputStatistics(graph: Graph, { linears }: GraphOps, gram: boolean): void {
+function emitInputStatistics(
+  graph: Graph,
+  { linears }: GraphOps,
+  gram: boolean | readonly LinearRole[],
+): void {
   for (const [role, { input }] of linears) {
     graph.output(`inputSquares.${role}`, sumOfSquares(input));
-    if (gram) graph.output(`inputGram.${role}`, ops.matmul(input, input, { transA: true }));
+    if (gram === true || (gram !== false && gram.includes(role)))
+      graph.output(`inputGram.${role}`, ops.matmul(input, input, { transA: true }));
   }
 }
 

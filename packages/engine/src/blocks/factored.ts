@@ -5,7 +5,9 @@
  * The scales can be applied in two places. On the factors: r (rows + cols) multiplications whatever the number of
  * tokens, and the gradient of the signs needs the products that give the scales' gradients anyway. On the
  * activations: (cols + r + rows) multiplications per token, which wins when the scales are trained and the signs are
- * not, since no product is then spent on the gradient of a factor.
+ * not, since no product is then spent on the gradient of a factor. With envelopes of rank l the activations would take
+ * l products a factor forward and l backward, against one, one and one for the factor's gradient: there the factors win
+ * from l = 2 on. Gradients go only where they are asked for: scales that train alone cost none of the signs' own.
  */
 import type { Value } from "../graph/graph.js";
 import { add, concat, matmul, mul, reduceSum, reshape, transpose } from "../ops/index.js";

@@ -6,20 +6,20 @@ import type { LinearForm } from "./forms.js";
 /** Feeds by name; the arrays belong to the caller and may be updated between runs. */
 export type WeightFeeds = Record<string, Float32Array>;
 
-/** The form a linear has. Its paths must agree on the middle scale and the envelope rank. */
+/** The form a linear has. Its paths must agree on the middle scale and the envelope rank; ranks are their own. */
 export function formOf(linear: Linear): LinearForm {
-  if (linear.kind === "dense") return { kind: "dense" };
+  if (linear.kind !== "factored") return { kind: linear.kind };
   const [first] = linear.paths;
   if (!first) throw graphError("A factored linear without paths has no form.");
   for (const path of linear.paths) {
-    if (path.envelope !== first.envelope || (path.midIn === undefined) !== (first.midIn === undefined)) {
+    if (path.envelope !== first.envelope || hasMiddle(path) !== hasMiddle(first)) {
       throw graphError("The paths of a factored linear differ in their envelope or middle scale.");
     }
   }
   return {
     kind: "factored",
     ranks: linear.paths.map((path) => path.rank),
-    mid: first.midIn !== undefined,
+    mid: hasMiddle(first),
     ...(first.envelope > 1 && { envelope: first.envelope }),
   };
 }
@@ -28,21 +28,29 @@ export function formOf(linear: Linear): LinearForm {
 export function linearFeeds(role: LinearRole, linear: Linear): WeightFeeds {
   const feeds: WeightFeeds = {};
   if (linear.kind === "dense") feeds[`${role}.weight`] = denseValues(linear);
-  else linear.paths.forEach((path, index) => Object.assign(feeds, pathFeeds(`${role}.paths.${index}`, path)));
+  else if (linear.kind === "onebit") {
+    feeds[`${role}.fullSigns`] = unpackSigns(linear.signs);
+    feeds[`${role}.outScales`] = linear.outScales;
+    feeds[`${role}.inScales`] = linear.inScales;
+  } else
+    linear.paths.forEach((path, index) => Object.assign(feeds, pathFeeds(`${role}.paths.${index}`, path)));
   if (linear.bias) feeds[`${role}.bias`] = linear.bias;
   return feeds;
 }
 
+/** Whether a path stores a middle scale on either side; the one that is absent is all ones. */
+function hasMiddle({ midIn, midOut }: FactoredPath): boolean {
+  return midIn !== undefined || midOut !== undefined;
+}
+
 function pathFeeds(prefix: string, path: FactoredPath): WeightFeeds {
+  const ones = (): Float32Array => new Float32Array(path.envelope * path.rank).fill(1);
   return {
     [`${prefix}.outSigns`]: unpackSigns(path.outSigns),
     [`${prefix}.inSigns`]: unpackSigns(path.inSigns),
     [`${prefix}.outScales`]: path.outScales,
     [`${prefix}.inScales`]: path.inScales,
-    ...(path.midIn && { [`${prefix}.midScales`]: path.midIn }),
-    ...(path.envelope > 1 &&
-      path.midIn && {
-        [`${prefix}.midOutScales`]: path.midOut ?? new Float32Array(path.envelope * path.rank).fill(1),
-      }),
+    ...(hasMiddle(path) && { [`${prefix}.midScales`]: path.midIn ?? ones() }),
+    ...(hasMiddle(path) && path.envelope > 1 && { [`${prefix}.midOutScales`]: path.midOut ?? ones() }),
   };
 }

@@ -65,7 +65,11 @@ export function linearFeedsOf(spec: ModelSpec, role: LinearRole, form: LinearFor
     feeds.push({ name: `${role}.${suffix}`, kind, role, shape });
   };
   if (form.kind === "dense") push("weight", "weight", [rows, cols]);
-  else {
+  else if (form.kind === "onebit") {
+    push("fullSigns", "signs", [rows, cols]);
+    push("outScales", "scales", [rows]);
+    push("inScales", "scales", [cols]);
+  } else {
     const envelope = form.envelope ?? 1;
     form.ranks.forEach((rank, path) => {
       push(`paths.${path}.outSigns`, "signs", [rows, rank]);

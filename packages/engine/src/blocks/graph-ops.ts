@@ -14,6 +14,7 @@ import type { Value } from "../graph/graph.js";
 import * as ops from "../ops/index.js";
 import { factoredByActivations, factoredByFactors } from "./factored.js";
 import type { BlockForms } from "./forms.js";
+import { oneBit } from "./onebit.js";
 
 /** How many sequences of how many tokens a program works on; every sequence starts at position 0. */
 export interface BatchShape {
@@ -91,6 +92,7 @@ export class GraphOps implements Ops<Value> {
     const { forms, feed, trained = () => false } = this.#options;
     const form = forms[role];
     if (form.kind === "dense") return ops.matmul(x, feed(`${role}.weight`), { transB: true });
+    if (form.kind === "onebit") return oneBit(x, (suffix) => feed(`${role}.${suffix}`));
     const any = (suffixes: readonly string[]): boolean =>
       form.ranks.some((_, path) => suffixes.some((suffix) => trained(`${role}.paths.${path}.${suffix}`)));
     const scalesOnly = any(["inScales", "midScales", "outScales"]) && !any(["inSigns", "outSigns"]);

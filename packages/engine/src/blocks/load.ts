@@ -1,5 +1,5 @@
 /** Weights of a model as feeds: one block, or the two ends. */
-import { denseValues, LINEAR_ROLES, type LinearRole, type Model } from "@subbit/core";
+import { LINEAR_ROLES, type LinearRole, type Model, tableValues } from "@subbit/core";
 import { formOf, linearFeeds, type WeightFeeds } from "./feeds.js";
 import type { BlockForms, LinearForm } from "./forms.js";
 
@@ -26,7 +26,7 @@ export async function loadBlock(model: Model, layer: number): Promise<LoadedBloc
 /** `final-norm.weight` (and bias) and `head.weight`, as head programs take them. */
 export async function loadHead(model: Model): Promise<WeightFeeds> {
   const norm = namedNorm("final-norm", await model.norm({ role: "final-norm" }));
-  return { ...norm, "head.weight": denseValues(await model.head()) };
+  return { ...norm, "head.weight": tableValues(await model.head()) };
 }
 
 function namedNorm(role: string, norm: { weight: Float32Array; bias?: Float32Array }): WeightFeeds {

@@ -6,7 +6,10 @@ import { dtypeOf, type DType, type HostArray, type ValueType } from "../graph/ty
 const { onnx } = onnxProto;
 
 /** ONNX element types. */
-export const ELEMENT_TYPE = { f32: 1, i32: 6, i64: 7, bool: 9 } as const satisfies Record<DType, number>;
+export const ELEMENT_TYPE = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9 } as const satisfies Record<
+  DType,
+  number
+>;
 
 /** A value as the emitter knows it: its identity within a graph and its loop bodies. */
 export interface Identified {
@@ -96,6 +99,17 @@ export class Emitter {
   /** A rank-0 f32 initialiser. */
   float(value: number): string {
     return this.#literal(Float32Array.of(value), []);
+  }
+
+  /** A rank-0 u8 initialiser. */
+  byte(value: number): string {
+    const key = `u8|${value}`;
+    const known = this.#shared.constants.get(key);
+    if (known !== undefined) return known;
+    const name = `c${this.#shared.constants.size}`;
+    this.#shared.constants.set(key, name);
+    this.initializers.push({ name, dims: [], dataType: ELEMENT_TYPE.u8, rawData: Uint8Array.of(value) });
+    return name;
   }
 
   /** A constant of the graph. */

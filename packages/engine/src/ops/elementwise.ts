@@ -117,6 +117,8 @@ export const erf = unary("erf", "Erf", (grad, x) =>
 export const relu = unary("relu", "Relu", (grad, _x, y) => mul(grad, cast(less(0, y), "f32")));
 /** Gradient sign(x), 0 at 0. */
 export const abs = unary("abs", "Abs", (grad, x) => mul(grad, sign(x)));
+/** To the nearest integer, halves to even; without a gradient. */
+export const round = unary("round", "Round");
 /** -1, 0 or 1; without a gradient (see `signSte`). */
 export const sign = unary("sign", "Sign");
 

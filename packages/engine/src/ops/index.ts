@@ -4,6 +4,7 @@ export { expand, reduceSum, reshape, unbroadcast, type ReduceOptions } from "./b
 export * from "./reduce.js";
 export * from "./shape.js";
 export * from "./matrix.js";
+export * from "./integer.js";
 export * from "./fused.js";
 export * from "./softmax.js";
 export * from "./activations.js";

@@ -17,17 +17,17 @@ export function rmsNorm(x: Value, weight: Value, eps: number): Value {
 
 /** (x - mean) / sqrt(variance + eps) * weight + bias; x [..., features], weight and bias [features]. */
 export function layerNorm(x: Value, weight: Value, bias: Value, eps: number): Value {
+  return add(mul(normalise(x, eps), weight), bias);
+}
+
+/** (x - mean) / sqrt(variance + eps), a layer norm without weights; x [..., features]. */
+export function normalise(x: Value, eps: number): Value {
   const centred = sub(x, rowMean(x));
   const inverse = rsqrt(add(rowMean(square(centred)), eps));
   const normalized = mul(centred, inverse);
-  return fused("layerNorm", [x, weight, bias], add(mul(normalized, weight), bias), ({ grad, needs }) => {
-    const scaled = mul(grad, weight);
-    return [
-      needs[0] ? backThroughScale(sub(scaled, rowMean(scaled)), normalized, inverse) : undefined,
-      needs[1] ? unbroadcast(mul(grad, normalized), weight.shape) : undefined,
-      needs[2] ? unbroadcast(grad, bias.shape) : undefined,
-    ];
-  });
+  return fused("normalise", [x], normalized, ({ grad }) => [
+    backThroughScale(sub(grad, rowMean(grad)), normalized, inverse),
+  ]);
 }
 
 /** The gradient of n = x inverse, where inverse = 1 / sqrt(mean(x^2) + eps): inverse (g - n mean(g n)). */

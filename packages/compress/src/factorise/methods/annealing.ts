@@ -1,34 +1,55 @@
 /** The ADMM methods: one variant and one schedule of rho each. */
-import type { AdmmVariant } from "../admm-program.js";
+import type { AdmmShape, AdmmVariant } from "../admm-program.js";
 import { runAdmm } from "../admm.js";
-import type { Method } from "./method.js";
+import { BLOCKED_ENTRIES, runBlockedAdmm } from "../blocked-admm.js";
+import { integerWeight } from "../integer-weight.js";
+import type { SignPath } from "../sign-path.js";
+import { type FactoredMethod, type PathStart, tall } from "./method.js";
 
 export interface AnnealingSettings {
   readonly variant: AdmmVariant;
   readonly iterations: number;
   /** rho of iteration t of T. */
   readonly rho: (t: number, total: number) => number;
+  /** What becomes of the annealed path. */
+  readonly finish?: (path: SignPath) => SignPath;
 }
 
-/** A method that anneals rho by ADMM. */
-export function annealing({ variant, iterations, rho }: AnnealingSettings): Method {
+/** A method with one path that anneals rho by ADMM; without `official` settings both schedules are one. */
+export function annealing(tuned: AnnealingSettings, official: AnnealingSettings = tuned): FactoredMethod {
   return {
-    midScale: variant.middle === "free",
+    kind: "factored",
+    midScale: tuned.variant.middle === "free",
     paths: 1,
-    iterations,
-    overcomplete: true,
-    refit: true,
-    factorise: ({ programs, shape, weight, iterations: total, seed, path, signal, onIteration }) =>
-      runAdmm({
-        program: (careful) => programs.admm(shape, variant, careful),
-        shape,
-        variant,
-        weight,
-        rhos: Array.from({ length: total }, (_, t) => rho(t, total)),
-        seed,
-        stream: path,
-        signal,
-        onIteration,
-      }),
+    envelope: 1,
+    envelopes: false,
+    inits: { admm: annealingStart(tuned, official) },
   };
+}
+
+/** The start by itself, for methods that have others too. */
+export function annealingStart(tuned: AnnealingSettings, official: AnnealingSettings = tuned): PathStart {
+  const settings = { tuned, official };
+  return {
+    iterations: { tuned: tuned.iterations, official: official.iterations },
+    overcomplete: true,
+    metric: false,
+    refit: true,
+    find: tall(async ({ programs, shape, weight, schedule, iterations, seed, path, signal, onIteration }) => {
+      const { variant, rho, finish } = settings[schedule];
+      const rhos = Array.from({ length: iterations }, (_, t) => rho(t, iterations));
+      const run = { shape, variant, weight, rhos, seed, stream: path, signal, onIteration };
+      const codes =
+        isLarge(shape) && variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
+      const found = codes
+        ? await runBlockedAdmm({ ...run, codes, threads: programs.threads })
+        : await runAdmm({ ...run, program: (actual, careful) => programs.admm(shape, actual, careful) });
+      return finish ? finish(found) : found;
+    }),
+  };
+}
+
+/** Whether one program would hold too many copies of the factors. */
+function isLarge({ rows, cols, rank }: AdmmShape): boolean {
+  return (rows + cols) * rank > BLOCKED_ENTRIES;
 }

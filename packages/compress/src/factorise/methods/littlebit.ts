@@ -1,33 +1,17 @@
 /**
- * Dual-SVID (LittleBit, arXiv 2506.13771, section 3): W ~ U' V'^T by a truncated SVD with the singular values shared
- * evenly, signs of both, and the best rank-1 envelope of the magnitudes of each; a second path fits what the first left.
+ * LittleBit (arXiv 2506.13771): two paths by default, the second fitted to what the signs and scales of the first leave.
+ * Starts: Dual-SVID (its section 3), the same behind LittleBit-2's Joint-ITQ rotation (arXiv 2603.00042), or DBF's ADMM
+ * path by path.
  */
-import { rankOneOfMagnitudes } from "../rank-one.js";
-import { truncatedSvd } from "../svd.js";
-import type { Method } from "./method.js";
+import { dbfStart } from "./dbf.js";
+import { dualSvid, itq } from "./dual-svid.js";
+import type { FactoredMethod } from "./method.js";
 
-export const littlebit: Method = {
+export const littlebit: FactoredMethod = {
+  kind: "factored",
   midScale: true,
   paths: 2,
-  iterations: 1,
-  overcomplete: false,
-  refit: false,
-  factorise: async ({ shape, weight, programs, seed, onIteration }) => {
-    const { rows, cols, rank } = shape;
-    const { values, left, right } = await truncatedSvd(weight, shape, programs, seed);
-    const shared = (factor: Float32Array): Float32Array =>
-      factor.map((value, i) => value * Math.sqrt(values[i % rank]));
-    const outLatents = shared(left);
-    const inLatents = shared(right);
-    const out = rankOneOfMagnitudes(outLatents, rows, rank);
-    const into = rankOneOfMagnitudes(inLatents, cols, rank);
-    onIteration?.(1);
-    return {
-      outLatents,
-      inLatents,
-      outScales: Float32Array.from(out.left),
-      inScales: Float32Array.from(into.left),
-      midScales: Float32Array.from(out.right, (value, k) => value * into.right[k]),
-    };
-  },
+  envelope: 1,
+  envelopes: false,
+  inits: { "dual-svid": dualSvid, itq, admm: dbfStart },
 };
