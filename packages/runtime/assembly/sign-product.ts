@@ -64,12 +64,37 @@ function tileSums(precision: i32, w: usize, tables: usize, cols: i32, acc: usize
   }
 }
 
-/** Scale, earlier sum and, with the last term, bias and residual of one row tile. */
-function finishTile(pc: usize, acc: usize, row: usize, at: usize, scales: usize, add: bool, last: bool): void {
-  const scale = scales + row, dst = word(pc, W_DST) + at;
+/** Sixteen sums times their scale to `dst`. */
+// @ts-ignore: decorator
+@inline
+function scaleTile(acc: usize, scale: usize, dst: usize): void {
+  v128.store(dst, f32x4.mul(v128.load(acc), v128.load(scale)));
+  v128.store(dst, f32x4.mul(v128.load(acc, 16), v128.load(scale, 16)), 16);
+  v128.store(dst, f32x4.mul(v128.load(acc, 32), v128.load(scale, 32)), 32);
+  v128.store(dst, f32x4.mul(v128.load(acc, 48), v128.load(scale, 48)), 48);
+}
+
+/** The same, added to what is there. */
+// @ts-ignore: decorator
+@inline
+function addTile(acc: usize, scale: usize, dst: usize): void {
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc), v128.load(scale)), v128.load(dst)));
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc, 16), v128.load(scale, 16)), v128.load(dst, 16)), 16);
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc, 32), v128.load(scale, 32)), v128.load(dst, 32)), 32);
+  v128.store(dst, f32x4.add(f32x4.mul(v128.load(acc, 48), v128.load(scale, 48)), v128.load(dst, 48)), 48);
+}
+
+// @ts-ignore: decorator
+@inline
+function moved(address: usize, by: usize): usize {
+  return address == 0 ? 0 : address + by;
+}
+
+/** Sixteen sums times their scale, and what lies at three other places (or nowhere: 0) added one after the other, to `dst`. */
+function finishTile(acc: usize, scale: usize, before: usize, bias: usize, residual: usize, dst: usize): void {
   let v0 = f32x4.mul(v128.load(acc), v128.load(scale)), v1 = f32x4.mul(v128.load(acc, 16), v128.load(scale, 16));
   let v2 = f32x4.mul(v128.load(acc, 32), v128.load(scale, 32)), v3 = f32x4.mul(v128.load(acc, 48), v128.load(scale, 48));
-  let more = add ? dst : 0;
+  let more = before;
   for (let term = 0; term < 3; term++) {
     if (more != 0) {
       v0 = f32x4.add(v0, v128.load(more));
@@ -77,8 +102,7 @@ function finishTile(pc: usize, acc: usize, row: usize, at: usize, scales: usize,
       v2 = f32x4.add(v2, v128.load(more, 32));
       v3 = f32x4.add(v3, v128.load(more, 48));
     }
-    const next = last ? word(pc, term == 0 ? S_BIAS : S_RESIDUAL) : 0;
-    more = next == 0 ? 0 : next + (term == 0 ? row : at);
+    more = term == 0 ? bias : residual;
   }
   v128.store(dst, v0);
   v128.store(dst, v1, 16);
@@ -93,15 +117,27 @@ function scaleStride(pc: usize): usize {
   return (word(pc, S_ROWS) + ROW_PAD - 1) & ~(ROW_PAD - 1);
 }
 
-/** Row tiles [tile, end) of one term of one token; `at` is where its row of dst begins, in bytes from dst. */
+/**
+ * Row tiles [tile, end) of one term of one token; `at` is where its row of dst begins, in bytes from dst. Bias and residual
+ * come with the last term.
+ */
 function rowTiles(pc: usize, tables: usize, tile: i32, end: i32, at: usize, acc: usize, term: i32, last: bool): void {
-  const scales = word(pc, S_SCALE) + ((<usize>term * scaleStride(pc)) << 2);
-  const add: bool = term > 0 || number(pc, S_ACCUMULATE) != 0;
   const cols = number(pc, S_COLS), precision = number(pc, S_PRECISION), bytes = <usize>cols * 2;
-  let w = word(pc, S_WEIGHTS) + <usize>tile * bytes;
-  for (let row = <usize>tile * (SIGN_ROW_TILE * 4), rowEnd = <usize>end * (SIGN_ROW_TILE * 4); row < rowEnd; row += SIGN_ROW_TILE * 4) {
+  let row = <usize>tile * (SIGN_ROW_TILE * 4), w = word(pc, S_WEIGHTS) + <usize>tile * bytes;
+  const scales = word(pc, S_SCALE) + ((<usize>term * scaleStride(pc)) << 2), dst = word(pc, W_DST) + at;
+  const accumulate: bool = term > 0 || number(pc, S_ACCUMULATE) != 0;
+  const bias: usize = last ? word(pc, S_BIAS) : 0, residual: usize = last ? moved(word(pc, S_RESIDUAL), at) : 0;
+  // Branches of the common cases are the same for all tiles: mispredicted, one would cost as much as the tile's arithmetic here.
+  const plain = bias == 0 && residual == 0;
+  for (const rowEnd = <usize>end * (SIGN_ROW_TILE * 4); row < rowEnd; row += SIGN_ROW_TILE * 4) {
     tileSums(precision, w, tables, cols, acc);
-    finishTile(pc, acc, row, at + row, scales, add, last);
+    const to = dst + row;
+    if (plain) {
+      if (accumulate) addTile(acc, scales + row, to);
+      else scaleTile(acc, scales + row, to);
+    } else {
+      finishTile(acc, scales + row, accumulate ? to : 0, moved(bias, row), moved(residual, row), to);
+    }
     w += bytes;
   }
 }
