@@ -78,7 +78,8 @@ export interface OneBitChoice {
 export function choose(rows: number, cols: number, options: FactoriseOptions): FactoredChoice | OneBitChoice {
   const name = options.method ?? "auto";
   const method = methodOf(name);
-  const { schedule = "tuned", scaleBits = 16, refineSteps = 0 } = options;
+  const { schedule = "tuned", refineSteps = 0 } = options;
+  const scaleBits = options.scaleBits ?? (method.kind === "factored" ? method.scaleBits : undefined) ?? 16;
   if (scaleBits !== 16 && scaleBits !== 8) {
     throw usage(`Scales of ${String(scaleBits)} bits were asked for; give 16 or 8.`);
   }

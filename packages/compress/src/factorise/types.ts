@@ -46,7 +46,7 @@ export interface FactoriseOptions {
   readonly paths?: number;
   /** l, the rank of the magnitude envelopes (mdbf). @default the method's own */
   readonly envelope?: number;
-  /** Width in which scales are stored; decides the rank for a `bpw`. @default 16 */
+  /** Width in which scales are stored; decides the rank for a `bpw`. @default the method's own: 8 for auto, else 16 */
   readonly scaleBits?: ScaleBits;
   /** Steps of gradient descent on all scales after the signs are found (mdbf's refinement). @default 0 */
   readonly refineSteps?: number;

@@ -16,12 +16,12 @@ export interface MethodShape {
 
 /**
  * What `auto` stands for, in one place: the best measured form at every size tried (docs/compress.md) is one path from
- * ADMM without a middle scale, whose bits buy more as rank.
+ * ADMM without a middle scale and with scales of 8 bits, since bits buy more as rank.
  */
 export const AUTO = {
   method: "nanoquant",
-  factoriser: "nanoquant",
-  scaleBits: 16,
+  factoriser: "auto",
+  scaleBits: 8,
 } as const satisfies { method: Method; factoriser: FactoriseMethod; scaleBits: ScaleBits };
 
 /** How ranks are shared out where nothing is asked for and both ways are possible. */

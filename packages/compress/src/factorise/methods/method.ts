@@ -2,6 +2,7 @@
  * What a factorisation method is: a stored form and the ways to find it. A method is one file here and one line in the
  * registry; a way to start is a `PathStart` (or a `FullStart` for a sign matrix of full rank) that methods may share.
  */
+import type { ScaleBits } from "@subbit/core";
 import type { Init } from "../../choices.js";
 import type { AdmmShape } from "../admm-program.js";
 import type { Weights } from "../importance.js";
@@ -84,6 +85,8 @@ export interface FactoredMethod {
   readonly envelope: number;
   /** Whether l is free. */
   readonly envelopes: boolean;
+  /** Width of stored scales. @default of `FactoriseOptions.scaleBits`: 16, as in the papers */
+  readonly scaleBits?: ScaleBits;
   /** By name; the first is the default. */
   readonly inits: Starts<PathStart>;
 }
