@@ -110,7 +110,7 @@ function pathTask(
   return {
     shape,
     envelope,
-    gram,
+    gram: start.metric ? gram : undefined,
     schedule,
     iterations,
     seed: options.seed ?? 0,
