@@ -132,7 +132,8 @@ describe("plan files", () => {
     const read = again(JSON.stringify(planToFile(made)));
     expect(read.rows).toEqual(made.rows);
     expect(read.totals).toEqual(made.totals);
-    expect(read).toMatchObject({ method: made.method, init: made.init, allocation: { kind: "file" } });
+    const { method, init, factoriser } = made;
+    expect(read).toMatchObject({ method, init, factoriser, allocation: { kind: "file" } });
     expect(planToFile(read)).toEqual(planToFile(made));
   });
 
@@ -163,6 +164,11 @@ describe("plan files", () => {
     ["another version", JSON.stringify({ ...good, subbitPlan: 9 }), /subbitPlan/],
     ["an unknown method", JSON.stringify({ ...good, method: "magic" }), /"magic"/],
     ["a start that the method does not know", JSON.stringify({ ...good, init: "svd" }), /starts by admm/],
+    [
+      "a factoriser of another method",
+      JSON.stringify({ ...good, factoriser: "auto" }),
+      /leave "factoriser" out/,
+    ],
     [
       "a linear too many",
       JSON.stringify({ ...good, linears: { ...good.linears, lm: { rank: 3 } } }),

@@ -13,8 +13,10 @@ import {
 import { z } from "zod";
 import { type Init, type Method, METHOD_NAMES } from "../choices.js";
 import { methodForm } from "../factorise/choice.js";
+import type { FactoriseMethod } from "../factorise/types.js";
 import { allSites } from "./budget.js";
 import {
+  AUTO,
   checkedInit,
   checkForm,
   isOneBit,
@@ -56,6 +58,8 @@ const planFile = z.strictObject({
   /** Of the linears that do not say. */
   method,
   init: z.string().optional(),
+  /** Present where the linears are found by what `auto` stands for, not as the method's paper does. */
+  factoriser: z.literal(AUTO.factoriser).optional(),
   /** By linear name, as `inspect` shows it. */
   linears: z.record(z.string(), z.union([denseEntry, compressedEntry])),
 });
@@ -95,6 +99,7 @@ export function planToFile(plan: Plan): PlanFile {
     subbitPlan: PLAN_FILE_VERSION,
     method: plan.method,
     init: plan.init,
+    ...(plan.factoriser !== plan.method && { factoriser: AUTO.factoriser }),
     linears: Object.fromEntries(plan.rows.map((row) => [row.name, entryOf(row)])),
   };
 }
@@ -102,6 +107,7 @@ export function planToFile(plan: Plan): PlanFile {
 export interface RowsOfFile {
   readonly method: Method;
   readonly init: Init;
+  readonly factoriser: FactoriseMethod;
   readonly rows: readonly PlanRow[];
 }
 
@@ -121,7 +127,12 @@ export function rowsOfFile(spec: ModelSpec, file: PlanFile): RowsOfFile {
   if (rows.every((row) => row.kind === "dense")) {
     throw inputError("The plan keeps every linear dense; give at least one of them a rank.");
   }
-  return { method: file.method, init, rows };
+  if (file.factoriser !== undefined && file.method !== AUTO.method) {
+    throw inputError(
+      `The plan asks for ${file.method} to be found by ${file.factoriser}, which gives ${AUTO.method}; leave "factoriser" out.`,
+    );
+  }
+  return { method: file.method, init, factoriser: file.factoriser ?? file.method, rows };
 }
 
 function rowOfEntry(spec: ModelSpec, site: LinearSite, file: PlanFile, init: Init): PlanRow {

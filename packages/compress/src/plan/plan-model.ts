@@ -101,7 +101,7 @@ function oneBitPlan(method: Method, { bpw, bytes }: PlanOptions, made: Omit<Size
 /** What a file says; the budget is what it costs. */
 function planOfFile(spec: ModelSpec, file: PlanFile, options: PlanOptions, teacherBytes: number): Plan {
   checkBesideFile(options);
-  const { method, init, rows } = rowsOfFile(spec, file);
+  const { method, init, factoriser, rows } = rowsOfFile(spec, file);
   chosenAllocation(options, method);
   const tableOptions = checkedTables(options, largestScaleBits(rows));
   const tables = planTables(spec, tableOptions);
@@ -109,7 +109,7 @@ function planOfFile(spec: ModelSpec, file: PlanFile, options: PlanOptions, teach
   return {
     method,
     init,
-    factoriser: method,
+    factoriser,
     schedule: options.schedule ?? "tuned",
     bitsFormula: options.bitsFormula ?? "honest",
     targetBpw: totals.compressedBpw,

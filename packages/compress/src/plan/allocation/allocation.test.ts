@@ -38,7 +38,8 @@ interface Truth {
 
 /** Plans by loss as if every linear's error were what `truth` says. */
 function allocated(options: PlanOptions, truth: (index: number) => Truth, damping = 0.5) {
-  const plan = planSpec(spec, options, 0);
+  // A form of its own, whatever auto stands for.
+  const plan = planSpec(spec, { scaleBits: 16, ...options }, 0);
   const rows = plan.rows.filter((row) => row.kind === "factored");
   const forms = rows.map((row) => formsOf(plan, row, options.allocateForms));
   const measured = rows.map((row, i) => {
