@@ -26,13 +26,20 @@ interface Twin {
   right: Matrix;
 }
 
-const settings = { ridge: 0.03, smallestRho: 0.05 };
+const settings = { middle: "free", ridge: 0.03, smallestRho: 0.05 } as const;
 
 describe.each<[string, Omit<EnvelopeVariant, "metric">, boolean, number]>([
   ["one projection, l = 1", { ...settings, envelope: 1, projections: 1 }, false, 7],
   ["three projections, l = 2", { ...settings, envelope: 2, projections: 3 }, false, 7],
   ["one projection, l = 3", { ...settings, envelope: 3, projections: 1 }, false, 20],
   ["one projection in a metric, l = 1", { ...settings, envelope: 1, projections: 1 }, true, EXACT_RANK],
+  ["a unit middle scale", { ...settings, middle: "unit", envelope: 1, projections: 1 }, false, 7],
+  [
+    "a unit middle scale in a metric",
+    { ...settings, middle: "unit", envelope: 1, projections: 1 },
+    true,
+    EXACT_RANK,
+  ],
   ["three projections in a metric, l = 2", { ...settings, envelope: 2, projections: 3 }, true, EXACT_RANK],
 ])("envelope ADMM with %s", (_name, form, metric, rank) => {
   it.each([
@@ -137,7 +144,8 @@ function half(w: Matrix, self: Twin, other: Twin, { rho, variant, outMetric, inM
     const right = Matrix.add(product, Matrix.sub(self.projected, self.dual).mul(weight));
     const solved = sylvester(outMetric, inner, weight + variant.ridge + relative, right);
     const p = Matrix.add(solved, self.dual);
-    const { projected, right: next } = project(p, self.right);
+    const { projected, right: next } =
+      variant.middle === "unit" ? flattened(p, self.right) : project(p, self.right);
     self.projected = projected;
     self.dual = Matrix.sub(p, projected);
     self.right = next;
@@ -172,6 +180,16 @@ function project(p: Matrix, start: Matrix): { projected: Matrix; right: Matrix }
   const projected = envelope.clone();
   for (let i = 0; i < p.rows; i++) {
     for (let j = 0; j < p.columns; j++) if (p.get(i, j) < 0) projected.set(i, j, -envelope.get(i, j));
+  }
+  return { projected, right };
+}
+
+/** sgn(p) o the mean magnitude of each row. */
+function flattened(p: Matrix, right: Matrix): { projected: Matrix; right: Matrix } {
+  const projected = p.clone();
+  for (let i = 0; i < p.rows; i++) {
+    const mean = p.getRow(i).reduce((sum, value) => sum + Math.abs(value), 0) / p.columns;
+    for (let j = 0; j < p.columns; j++) projected.set(i, j, p.get(i, j) < 0 ? -mean : mean);
   }
   return { projected, right };
 }

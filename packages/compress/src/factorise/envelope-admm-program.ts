@@ -6,12 +6,14 @@
  *   inputs:  G V S + (ridge + rho) V = G W^T X + rho (A - U), S = X^T X. In the eigenbasis of G its rows are independent
  *            systems l_i S + (ridge + rho) I, on which a few conjugate-gradient steps go on from the solution before.
  *
+ * With a unit middle scale the projection is the mean magnitude of each row, as there.
+ *
  * The truncated SVD goes on from the envelope of the iteration before by alternating least squares, which is subspace
  * iteration in another gauge: iterates move little, so that one round of it keeps up.
  */
 import { normalVariates } from "@subbit/core";
 import { compile, Graph, ops, type Program, type Value } from "@subbit/engine";
-import { type AdmmShape, CHUNK } from "./admm-program.js";
+import { type AdmmShape, CHUNK, type MiddleScale } from "./admm-program.js";
 import { Identities, invert, type InverseStep, inverseCoefficients, stepsNeeded } from "./inverse.js";
 import {
   constantShift,
@@ -24,8 +26,9 @@ import {
 } from "./shifted-inverse.js";
 
 export interface EnvelopeVariant {
-  /** l */
+  /** l; 1 with a unit middle scale. */
   readonly envelope: number;
+  readonly middle: MiddleScale;
   /** Whether errors are measured in the metric of a Gram matrix of the inputs. */
   readonly metric: boolean;
   /** Projections per half iteration; those after the first run at rho = 1. */
@@ -251,6 +254,7 @@ class Builder {
   /** Pi_l(p) by a round of alternating least squares from the middle scales before, and what it leaves as the new dual. */
   #project(p: Value, start: Value): Factor {
     const magnitudes = ops.abs(p);
+    if (this.#variant.middle === "unit") return flattened(p, magnitudes);
     const leftOf = (right: Value): Value => this.#fit(ops.matmul(magnitudes, right), right);
     const rightOf = (left: Value): Value => this.#fit(ops.matmul(magnitudes, left, { transA: true }), left);
     const right = rightOf(unitColumns(leftOf(unitColumns(start))));
@@ -273,6 +277,16 @@ class Builder {
 
 function factorAt(values: readonly Value[], from: number): Factor {
   return Object.fromEntries(FIELDS.map((field, i) => [field, values[from + i]])) as Record<Field, Value>;
+}
+
+/** The projection for a unit middle scale: the mean magnitude of each row. */
+function flattened(p: Value, magnitudes: Value): Factor {
+  const rank = p.shape[1];
+  const right = p.graph.root.constant(new Float32Array(rank).fill(1 / Math.sqrt(rank)), [rank, 1]);
+  const left = ops.matmul(magnitudes, right);
+  const mean = ops.mul(left, 1 / Math.sqrt(rank));
+  const projected = ops.where(ops.less(p, 0), ops.neg(mean), mean);
+  return { projected, dual: ops.sub(p, projected), left, right };
 }
 
 /** [rank], lengths of the columns of x in the metric that made `turned` = G x. */

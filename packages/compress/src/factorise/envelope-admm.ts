@@ -32,9 +32,9 @@ export interface EnvelopeRun {
 /** Anneals from the start; gives the best of the start and the points after every chunk. */
 export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRun): Promise<SignPath> {
   const { shape, weight, gram, envelope, programs } = task;
-  const { projections, ridge, smallestRho } = variant;
+  const { projections, ridge, smallestRho, middle } = variant;
   const full: EnvelopeVariant = { ...variant, envelope, metric: gram !== undefined };
-  const key = `envelope admm ${envelope} ${full.metric} ${projections} ${ridge} ${smallestRho}`;
+  const key = `envelope admm ${envelope} ${middle} ${full.metric} ${projections} ${ridge} ${smallestRho}`;
   const programOf = (careful: boolean): Promise<EnvelopeProgram> =>
     programs.once(`${key} ${careful}`, shape, () =>
       compileEnvelopeAdmm(shape, full, { threads: programs.threads, careful }),
@@ -43,7 +43,8 @@ export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRu
   const product = { m: rows, k: cols, n: cols };
   const metric = gram && metricOf(gram, cols);
   const target = gram ? await programs.product(weight, gram, product) : weight;
-  let best = { error: await errorOf(task, start), path: start };
+  // A start with a middle scale is no answer where none is stored.
+  let best = { error: middle === "unit" ? Infinity : await errorOf(task, start), path: start };
   let state = await startState(start, task, metric);
   let careful = false;
   for (let done = 0; done < rhos.length;) {
@@ -56,7 +57,7 @@ export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRu
     }
     state = evened(chunk.state, envelope);
     done = Math.min(done + CHUNK, rhos.length);
-    const path = pathOf(chunk.state, shape, envelope);
+    const path = pathOf(chunk.state, shape, full);
     const error = await errorOf(task, path);
     if (error < best.error) best = { error, path };
     task.onIteration?.(done);
@@ -163,7 +164,7 @@ function evened(state: EnvelopeState, envelope: number): EnvelopeState {
 }
 
 /** The columns of the outputs are brought to unit length, as the inputs were solved for. */
-function pathOf(state: EnvelopeState, { rank }: AdmmShape, envelope: number): SignPath {
+function pathOf(state: EnvelopeState, { rank }: AdmmShape, { envelope, middle }: EnvelopeVariant): SignPath {
   const latents = (side: "out" | "in"): Float32Array => {
     const dual = state[`${side}.dual`];
     return state[`${side}.projected`].map((value, i) => value + dual[i]);
@@ -186,5 +187,8 @@ function pathOf(state: EnvelopeState, { rank }: AdmmShape, envelope: number): Si
     inScales: into.outer,
   };
   if (envelope > 1) return { ...found, midScales: into.middle, midOutScales };
-  return { ...found, midScales: into.middle.map((value, k) => value * midOutScales[k]) };
+  const midScales = into.middle.map((value, k) => value * midOutScales[k]);
+  if (middle === "free") return { ...found, midScales };
+  // All of them are one number.
+  return { ...found, inScales: found.inScales.map((scale) => scale * midScales[0]) };
 }

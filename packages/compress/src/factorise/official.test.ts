@@ -21,8 +21,13 @@ const OURS: Readonly<Record<string, FactoriseOptions>> = {
   "onebit-svd": { method: "onebit" },
   "onebit-nmf": { method: "onebit", init: "nmf" },
 };
-/** Annealing from another random start. */
-const LUCK = 1.002;
+/**
+ * What random starts (of annealing, of subspace iteration, of rotations) may cost: the largest seen with the official
+ * schedule is 0.22 %. The tuned one has to be better than luck.
+ */
+const LUCK = { official: 1.004, tuned: 1 } as const;
+/** The reference has four digits. */
+const ROUNDING = 5e-5;
 const MINUTES = 60_000;
 
 interface Row {
@@ -64,8 +69,8 @@ describe.skipIf(!isWanted)(
             ...(ours.method !== "onebit" && { bpw }),
             ...(ours.method === "mdbf" && { envelope }),
           });
-          expect(found.relError).toBeLessThanOrEqual(relError * LUCK);
-          // Spectral starts have no luck in them: the same formulas give the same error.
+          expect(found.relError).toBeLessThan(relError * LUCK[schedule] + ROUNDING);
+          // No luck in these: the same formulas give the same error.
           if (ours.method === "onebit") expect(found.relError).toBeCloseTo(relError, 3);
         }
       },

@@ -1,6 +1,7 @@
 import { normalVariates } from "@subbit/core";
 import { afterAll, describe, expect, it } from "vitest";
 import { correlatedGram, metricEnergy } from "../../test/every-start.js";
+import type { Envelope } from "./methods/method.js";
 import { Programs } from "./programs.js";
 import { refine } from "./refine.js";
 import { refitEnvelope, refitPath, refitPaths } from "./refit.js";
@@ -92,8 +93,11 @@ describe.each([
 
 describe("refitEnvelope", () => {
   it("lowers the error of a full-rank sign matrix in the metric of the inputs", async () => {
-    const start = { outScales: new Float32Array(rows).fill(1), inScales: new Float32Array(cols).fill(0.7) };
-    const energy = ({ outScales, inScales }: typeof start) =>
+    const start: Envelope = {
+      outScales: new Float32Array(rows).fill(1),
+      inScales: new Float32Array(cols).fill(0.7),
+    };
+    const energy = ({ outScales, inScales }: Envelope) =>
       metricEnergy(
         weight,
         weight.map((value, at) => Math.sign(value) * outScales[Math.floor(at / cols)] * inScales[at % cols]),

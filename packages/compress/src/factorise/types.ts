@@ -16,8 +16,8 @@ export interface Importance {
   /** [cols], E[x^2] of the linear's inputs. @default all ones */
   readonly input?: Float32Array;
   /**
-   * [cols, cols], E[x x^T]: the error is measured in this metric instead of its diagonal, where the method can (mdbf's
-   * activation-aware ADMM; refits of the scales of every method).
+   * [cols, cols], E[x x^T]: the error is measured in this metric instead of its diagonal (MDBF's activation-aware ADMM, for
+   * every method that anneals; whitened spectral starts; refits of the scales of every method with envelopes of rank 1).
    */
   readonly inputGram?: Float32Array;
   /** [rows], E[(dL/dy)^2] of the linear's outputs. @default all ones */

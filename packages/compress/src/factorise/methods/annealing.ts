@@ -2,8 +2,10 @@
 import type { AdmmShape, AdmmVariant } from "../admm-program.js";
 import { runAdmm } from "../admm.js";
 import { BLOCKED_ENTRIES, runBlockedAdmm } from "../blocked-admm.js";
+import { runEnvelopeAdmm } from "../envelope-admm.js";
 import { integerWeight } from "../integer-weight.js";
 import type { SignPath } from "../sign-path.js";
+import { fromLowRank } from "../spectral-start.js";
 import { type FactoredMethod, type PathStart, tall } from "./method.js";
 
 export interface AnnealingSettings {
@@ -33,11 +35,16 @@ export function annealingStart(tuned: AnnealingSettings, official: AnnealingSett
   return {
     iterations: { tuned: tuned.iterations, official: official.iterations },
     overcomplete: true,
-    metric: false,
+    metric: true,
     refit: true,
-    find: tall(async ({ programs, shape, weight, schedule, iterations, seed, path, signal, onIteration }) => {
+    find: tall(async (task) => {
+      const { programs, shape, weight, schedule, iterations, seed, path, signal, onIteration } = task;
       const { variant, rho, finish } = settings[schedule];
       const rhos = Array.from({ length: iterations }, (_, t) => rho(t, iterations));
+      if (task.gram) {
+        const found = await runEnvelopeAdmm({ task, variant, rhos, start: await fromLowRank(task) });
+        return finish ? finish(found) : found;
+      }
       const run = { shape, variant, weight, rhos, seed, stream: path, signal, onIteration };
       const codes =
         isLarge(shape) && variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;

@@ -3,12 +3,10 @@
  * (in the metric of the inputs where it is given) and the truncated SVD of its magnitudes; `admm` anneals from there.
  */
 import type { EnvelopeVariant } from "../envelope-admm-program.js";
-import { asScales, magnitudesOf } from "../envelope.js";
 import { runEnvelopeAdmm } from "../envelope-admm.js";
-import { lowRank } from "../low-rank.js";
-import type { SignPath } from "../sign-path.js";
+import { fromLowRank } from "../spectral-start.js";
 import type { Schedule } from "../types.js";
-import { type FactoredMethod, type PathStart, type PathTask, tall } from "./method.js";
+import { type FactoredMethod, type PathStart, tall } from "./method.js";
 
 /** The smallest that is not DBF's form. */
 const DEFAULT_ENVELOPE = 2;
@@ -25,12 +23,12 @@ const OFFICIAL_RHO = 0.03;
 
 const SETTINGS: Readonly<Record<Schedule, Settings>> = {
   official: {
-    variant: { projections: 3, ridge: 0.03, smallestRho: OFFICIAL_RHO },
+    variant: { middle: "free", projections: 3, ridge: 0.03, smallestRho: OFFICIAL_RHO },
     iterations: 260,
     rho: (t, total) => OFFICIAL_RHO + (1 - OFFICIAL_RHO) * Math.min(1, t / Math.max(1, total - 3)) ** 3,
   },
   tuned: {
-    variant: { projections: 1, ridge: 0.003, smallestRho: FIRST_RHO },
+    variant: { middle: "free", projections: 1, ridge: 0.003, smallestRho: FIRST_RHO },
     iterations: 600,
     rho: (t, total) => FIRST_RHO + ((1 - FIRST_RHO) * t) / Math.max(1, total - 1),
   },
@@ -69,22 +67,3 @@ export const mdbf: FactoredMethod = {
   envelopes: true,
   inits: { admm, "closed-form": closedForm },
 };
-
-/** Of the task's rank, or the matrix's where that is smaller. */
-async function fromLowRank(task: PathTask): Promise<SignPath> {
-  const { envelope, programs } = task;
-  const { rows, cols } = task.shape;
-  const rank = Math.min(task.shape.rank, rows, cols);
-  const { left, right } = await lowRank({ ...task, shape: { rows, cols, rank } });
-  const out = asScales(await magnitudesOf(left, [rows, rank], envelope, programs), envelope);
-  const into = asScales(await magnitudesOf(right, [cols, rank], envelope, programs), envelope);
-  const found = {
-    outLatents: left,
-    inLatents: right,
-    envelope,
-    outScales: out.outer,
-    inScales: into.outer,
-  };
-  if (envelope > 1) return { ...found, midScales: into.middle, midOutScales: out.middle };
-  return { ...found, midScales: into.middle.map((value, k) => value * out.middle[k]) };
-}
