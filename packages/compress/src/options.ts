@@ -61,7 +61,7 @@ export interface PlanOptions {
   embedMethod?: EmbedMethod;
   /** Bits per weight of a factored embedding and head. @default 1 */
   embedBpw?: number;
-  /** `loss` needs calibration: `planModel` alone gives the uniform plan it starts from. @default DEFAULT_ALLOCATION */
+  /** `loss` needs calibration: `planModel` alone gives the uniform plan it starts from. @default `loss` for auto, else `uniform` */
   allocate?: Allocation;
   /** Forms that an allocation by loss chooses from for each linear. @default the method's own only */
   allocateForms?: readonly AllocationForm[];

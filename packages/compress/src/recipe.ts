@@ -59,8 +59,8 @@ export interface Recipe {
     /** Whether outputs are weighted by their gradients, beside inputs by their size. */
     readonly outputImportance: boolean;
     /**
-     * Metric of the inputs: their mean squares, or all their products E[x x^T] (memory: cols * cols a linear), where a
-     * method can use them.
+     * Metric of the inputs: their mean squares, or all their products E[x x^T] (memory: cols * cols a linear, so only up to
+     * LARGEST_GRAM inputs), where a method can use them.
      */
     readonly gram: "diagonal" | "full";
   };
@@ -87,7 +87,7 @@ export interface RecipeOverrides {
 
 const DEFAULT: Recipe = {
   calibrate: { windows: 32 },
-  factorise: { iterations: 200, shrinkage: 0.2, outputImportance: true, gram: "diagonal" },
+  factorise: { iterations: 200, shrinkage: 0.2, outputImportance: true, gram: "full" },
   // The order of the curves is settled after a few dozen iterations, whatever their level.
   allocate: { iterations: 24 },
   blocks: {
@@ -137,7 +137,7 @@ const PRESETS = {
 
 /**
  * The recipe of a preset with some of its values replaced. An official schedule brings its own number of iterations, so
- * the preset's does not apply to it.
+ * the preset's does not apply to it, and the metric that its code has.
  */
 export function recipeOf(
   preset: Preset,
@@ -145,7 +145,9 @@ export function recipeOf(
   schedule: Schedule = "tuned",
 ): Recipe {
   const base: Recipe = PRESETS[preset];
-  const { iterations, ...factorise } = base.factorise;
+  const { iterations, ...ours } = base.factorise;
+  // The papers' codes weigh by mean squares.
+  const factorise: typeof ours = schedule === "official" ? { ...ours, gram: "diagonal" } : ours;
   return {
     calibrate: { ...base.calibrate, ...overrides.calibrate },
     factorise: {

@@ -62,7 +62,7 @@ describe("compress", () => {
   );
 
   it.each<[string, Partial<CompressOptions>, number]>([
-    ["rows of an embedding", { recipe: RECIPE }, 2],
+    ["rows of an embedding", { recipe: RECIPE }, 20],
     [
       "envelopes in the full metric, a factored embedding",
       {

@@ -99,8 +99,18 @@ describe("inputGrams", () => {
     const block = await readDenseBlock(model, 0);
     const programs = new BlockPrograms(model.spec, compile);
     const data = { inputs: store, count, seqlen };
-    const grams = await inputGrams({ programs }, blockForms(block), stateFeeds(block), data);
-    const again = await inputGrams({ programs }, blockForms(block), stateFeeds(block), data);
+    const grams = await inputGrams(
+      { programs, spec: model.spec },
+      blockForms(block),
+      stateFeeds(block),
+      data,
+    );
+    const again = await inputGrams(
+      { programs, spec: model.spec },
+      blockForms(block),
+      stateFeeds(block),
+      data,
+    );
     await programs.dispose();
     expect(again).toEqual(grams);
     expect([...grams.keys()].sort()).toEqual(["down", "gate", "o", "q"]);

@@ -24,7 +24,7 @@ export function addRecipeOptions(command: Command): Command {
     .addOption(
       new Option(
         "--gram <metric>",
-        "what errors are measured by: mean squares of the inputs (diagonal, default) or all their products (full)",
+        "what errors are measured by: all products of the inputs (full; default but for --schedule official) or their mean squares (diagonal)",
       ).choices(["diagonal", "full"]),
     )
     .addOption(

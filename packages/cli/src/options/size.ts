@@ -64,7 +64,7 @@ export function addSizeOptions(command: Command): Command {
     .addOption(
       new Option(
         "--allocate <how>",
-        "ranks: uniform, the same bits per weight everywhere; loss: where they lower the loss most, as measured on the calibration text",
+        "ranks: uniform, the same bits per weight everywhere; loss: where they lower the loss most, as measured on the calibration text (default: loss for auto, else uniform)",
       ).choices(["uniform", "loss"]),
     )
     .option(

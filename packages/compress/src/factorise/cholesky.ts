@@ -39,11 +39,6 @@ export function orthonormaliser(gram: ArrayLike<number>, n: number): Float32Arra
   return result;
 }
 
-/** L [n, n] lower triangular with L L^T = G for G [n, n] symmetric positive definite; pivots are at least `floor`. */
-export function lowerFactor(gram: ArrayLike<number>, n: number, floor: number): Float64Array {
-  return factorOf(gram, n, (pivot) => Math.sqrt(Math.max(pivot, floor)));
-}
-
 /** `diagonal` turns a pivot into the diagonal entry of L; where it gives 0 the column is left out. */
 function factorOf(gram: ArrayLike<number>, n: number, diagonal: (pivot: number) => number): Float64Array {
   const lower = new Float64Array(n * n);

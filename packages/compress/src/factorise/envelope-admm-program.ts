@@ -5,6 +5,9 @@
  *   outputs: V = (W G X + rho (A - U)) (X^T G X + (ridge + rho) I)^-1, columns of X of unit length in G;
  *   inputs:  G V S + (ridge + rho) V = G W^T X + rho (A - U), S = X^T X. In the eigenbasis of G its rows are independent
  *            systems l_i S + (ridge + rho) I, on which a few conjugate-gradient steps go on from the solution before.
+ *            Of a large G only leading directions E are known. Then G stands for E l E^T + tail (I - E E^T) in the systems,
+ *            what that is off for the solution before is taken from the right side, and the solution has the rows of E^T V
+ *            above those of (I - E E^T) V: at rest it is that of G itself.
  *
  * With a unit middle scale the projection is the mean magnitude of each row, as there.
  *
@@ -31,6 +34,8 @@ export interface EnvelopeVariant {
   readonly middle: MiddleScale;
   /** Whether errors are measured in the metric of a Gram matrix of the inputs. */
   readonly metric: boolean;
+  /** k, directions of the metric that are known; the rest goes by one eigenvalue (metric-basis.ts). @default all */
+  readonly directions?: number;
   /** Projections per half iteration; those after the first run at rho = 1. */
   readonly projections: number;
   readonly ridge: number;
@@ -61,7 +66,7 @@ export type EnvelopeState = Record<`${"out" | "in"}.${Field}`, Float32Array> & {
 export interface MetricFeeds {
   /** G [cols, cols] */
   readonly gram: Float32Array;
-  /** Its eigenvectors, one a column, and eigenvalues [cols, 1]. */
+  /** Its eigenvectors, one a column [cols, k], and eigenvalues [k, 1], or [k + cols, 1] with those of the rest. */
   readonly basis: Float32Array;
   readonly spectrum: Float32Array;
 }
@@ -124,6 +129,10 @@ class Builder {
   readonly #gram: Value | undefined;
   readonly #basis: Value | undefined;
   readonly #spectrum: Value | undefined;
+  /** k */
+  readonly #directions: number;
+  /** Rows of the inputs' systems. */
+  readonly #systems: number;
   readonly #envelopeSteps: readonly InverseStep[];
   readonly #errors: Value[] = [];
 
@@ -136,10 +145,12 @@ class Builder {
     this.#identities = new Identities(graph);
     this.#probe = graph.constant(normalVariates(rank, { seed: 0 }), [rank, 1]);
     this.#weight = graph.input("weight", [rows, cols]);
+    this.#directions = variant.directions ?? cols;
+    this.#systems = this.#directions === cols ? cols : this.#directions + cols;
     if (variant.metric) {
       this.#gram = graph.input("gram", [cols, cols]);
-      this.#basis = graph.input("basis", [cols, cols]);
-      this.#spectrum = graph.input("spectrum", [cols, 1]);
+      this.#basis = graph.input("basis", [cols, this.#directions]);
+      this.#spectrum = graph.input("spectrum", [this.#systems, 1]);
     }
     this.#envelopeSteps = envelopeSteps(graph, variant.envelope);
   }
@@ -161,7 +172,7 @@ class Builder {
       };
       return FIELDS.map((field) => graph.input(`${side}.${field}`, shapes[field]));
     });
-    const solved = metric ? [graph.input("in.solved", [cols, rank])] : [];
+    const solved = metric ? [graph.input("in.solved", [this.#systems, rank])] : [];
     const later = constantShift(graph, 1, this.#settings);
     const [worstAfter, ...after] = ops.loop({
       trips,
@@ -235,7 +246,6 @@ class Builder {
     before: Value,
     shifts: readonly Shift[],
   ): { readonly factor: Factor; readonly solved: Value } {
-    const basis = this.#basis as Value;
     const columns = ops.div(projected, columnNorms(projected, projected));
     const inner = ops.matmul(columns, columns, { transA: true });
     const product = ops.matmul(this.#weight, columns, { transA: true });
@@ -243,12 +253,37 @@ class Builder {
     let solved = before;
     for (const { rho } of shifts) {
       const pull = ops.mul(ops.sub(factor.projected, factor.dual), rho);
-      const right = ops.matmul(basis, ops.add(product, pull), { transA: true });
+      const whole = ops.add(product, pull);
+      const right = this.#turned(
+        this.#directions === this.#systems ? whole : ops.sub(whole, ops.matmul(this.#missed(solved), inner)),
+      );
       const shift = typeof rho === "number" ? rho + this.#variant.ridge : ops.add(rho, this.#variant.ridge);
       solved = conjugateGradients(inner, this.#spectrum as Value, shift, right, solved);
-      factor = this.#project(ops.add(ops.matmul(basis, solved), factor.dual), factor.right);
+      factor = this.#project(ops.add(this.#restored(solved), factor.dual), factor.right);
     }
     return { factor, solved };
+  }
+
+  /** x [cols, rank] as the rows of the systems. */
+  #turned(x: Value): Value {
+    const basis = this.#basis as Value;
+    const top = ops.matmul(basis, x, { transA: true });
+    if (this.#directions === this.#systems) return top;
+    return ops.concat([top, ops.sub(x, ops.matmul(basis, top))], 0);
+  }
+
+  /** The reverse. */
+  #restored(rows: Value): Value {
+    const basis = this.#basis as Value;
+    if (this.#directions === this.#systems) return ops.matmul(basis, rows);
+    const top = ops.slice(rows, 0, 0, this.#directions);
+    return ops.add(ops.matmul(basis, top), ops.slice(rows, 0, this.#directions));
+  }
+
+  /** (G - what stands for it) V for the V whose rows are `solved`. */
+  #missed(solved: Value): Value {
+    const known = this.#restored(ops.mul(solved, this.#spectrum as Value));
+    return ops.sub(ops.matmul(this.#gram as Value, this.#restored(solved)), known);
   }
 
   /** Pi_l(p) by a round of alternating least squares from the middle scales before, and what it leaves as the new dual. */

@@ -11,9 +11,9 @@ import {
   type MetricFeeds,
 } from "./envelope-admm-program.js";
 import type { PathTask } from "./methods/method.js";
+import { directionsOf, type MetricBasis } from "./metric-basis.js";
 import { subtract } from "./refit.js";
-import { signedEnvelope, type SignPath, transposed } from "./sign-path.js";
-import { symmetricEigen } from "./symmetric-eigen.js";
+import { signedEnvelope, type SignPath } from "./sign-path.js";
 
 /** Beyond this the inverses of a chunk were too far off, and it is run again with careful ones. */
 const INVERSE_ERROR_LIMIT = 1e-2;
@@ -33,15 +33,21 @@ export interface EnvelopeRun {
 export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRun): Promise<SignPath> {
   const { shape, weight, gram, envelope, programs } = task;
   const { projections, ridge, smallestRho, middle } = variant;
-  const full: EnvelopeVariant = { ...variant, envelope, metric: gram !== undefined };
+  const { rows, cols } = shape;
+  const full: EnvelopeVariant = {
+    ...variant,
+    envelope,
+    metric: gram !== undefined,
+    directions: directionsOf(cols),
+  };
   const key = `envelope admm ${envelope} ${middle} ${full.metric} ${projections} ${ridge} ${smallestRho}`;
   const programOf = (careful: boolean): Promise<EnvelopeProgram> =>
     programs.once(`${key} ${careful}`, shape, () =>
       compileEnvelopeAdmm(shape, full, { threads: programs.threads, careful }),
     );
-  const { rows, cols } = shape;
   const product = { m: rows, k: cols, n: cols };
-  const metric = gram && metricOf(gram, cols);
+  const basis = gram && (await programs.basis(gram, cols));
+  const metric = gram && basis && metricFeeds(gram, basis, cols);
   const target = gram ? await programs.product(weight, gram, product) : weight;
   // A start with a middle scale is no answer where none is stored.
   let best = { error: middle === "unit" ? Infinity : await errorOf(task, start), path: start };
@@ -79,13 +85,16 @@ function shapeOf(path: SignPath, { rows, cols }: AdmmShape): AdmmShape {
   return { rows, cols, rank: path.outLatents.length / rows };
 }
 
-function metricOf(gram: Float32Array, cols: number): MetricFeeds {
-  const { values, vectors } = symmetricEigen(gram, cols);
-  return {
-    gram,
-    basis: transposed(Float32Array.from(vectors), cols, cols),
-    spectrum: Float32Array.from(values, (value) => Math.max(0, value)),
-  };
+/** Behind the directions stands the rest, every row of it with the tail as its eigenvalue. */
+function metricFeeds(
+  gram: Float32Array,
+  { directions, basis, spectrum, tail }: MetricBasis,
+  cols: number,
+): MetricFeeds {
+  if (directions === cols) return { gram, basis, spectrum };
+  const stacked = new Float32Array(directions + cols).fill(tail);
+  stacked.set(spectrum);
+  return { gram, basis, spectrum: stacked };
 }
 
 /** A = Pi(latents), U = 0, with columns of small latents where the start has a smaller rank. */
@@ -110,12 +119,22 @@ async function startState(
   const into = await side("in", start.inLatents, cols, 1);
   const state = { ...(await side("out", start.outLatents, rows, 0)), ...into } as EnvelopeState;
   if (!metric) return evened(state, envelope);
-  const solved = await programs.product(metric.basis, into["in.projected"], {
-    m: cols,
+  const directions = metric.basis.length / cols;
+  const projected = into["in.projected"];
+  const top = await programs.product(metric.basis, projected, {
+    m: directions,
     k: cols,
     n: rank,
     transA: true,
   });
+  if (directions === cols) return { ...evened(state, envelope), "in.solved": top };
+  const within = await programs.product(metric.basis, top, { m: cols, k: directions, n: rank });
+  const solved = new Float32Array((directions + cols) * rank);
+  solved.set(top);
+  solved.set(
+    projected.map((value, at) => value - within[at]),
+    top.length,
+  );
   return { ...evened(state, envelope), "in.solved": solved };
 }
 

@@ -1,6 +1,6 @@
 /** W ~ U' V'^T of a given rank, the singular values shared evenly: where signs come from in every spectral start. */
 import type { AdmmShape } from "./admm-program.js";
-import { lowerFactor } from "./cholesky.js";
+import { timesRoot } from "./metric-basis.js";
 import type { Programs } from "./programs.js";
 import { truncatedSvd } from "./svd.js";
 import type { Schedule } from "./types.js";
@@ -23,9 +23,6 @@ export interface LowRankTask {
   readonly schedule?: Schedule;
 }
 
-/** Smallest pivot of a Gram matrix whose mean diagonal is 1: below it, single precision holds nothing. */
-const SMALLEST_PIVOT = 1e-6;
-
 /**
  * Best in the Frobenius norm, or, with a Gram matrix G, in tr(E G E^T). For any root S S^T = G the best U is the left part
  * of the SVD of W S, and given U the best right factor is W^T U whatever the metric: no root has to be inverted. (OSVD
@@ -41,11 +38,7 @@ export async function lowRank({
 }: LowRankTask): Promise<LowRank> {
   const { rows, cols, rank } = shape;
   const whitened = gram
-    ? await programs.product(weight, Float32Array.from(lowerFactor(gram, cols, SMALLEST_PIVOT)), {
-        m: rows,
-        k: cols,
-        n: cols,
-      })
+    ? await timesRoot(weight, rows, cols, await programs.basis(gram, cols), programs)
     : weight;
   const { values, left, right } = await truncatedSvd(whitened, shape, programs, seed, schedule);
   const scaled = (factor: Float32Array, power: number): Float32Array =>

@@ -1,6 +1,8 @@
 /** Compiled programs of a factoriser, one of each kind and shape, made when first asked for. */
+import { createHash } from "node:crypto";
 import type { Program } from "@subbit/engine";
 import { type AdmmProgram, type AdmmShape, type AdmmVariant, compileAdmm } from "./admm-program.js";
+import { type MetricBasis, metricBasis } from "./metric-basis.js";
 import { compileDots, compileMiddle, compileProduct, compileResidual, metricPrograms } from "./products.js";
 
 interface Disposable {
@@ -16,8 +18,13 @@ export interface ProductShape {
   readonly transB?: boolean;
 }
 
+/** Inputs of the linears of a block are of four kinds. */
+const KEPT_BASES = 4;
+
 export class Programs {
   readonly threads: number;
+  /** By content: linears that read the same inputs have the same metric. */
+  readonly #bases = new Map<string, Promise<MetricBasis>>();
   readonly #made = new Map<string, Promise<Disposable>>();
 
   constructor(threads: number) {
@@ -48,6 +55,17 @@ export class Programs {
   /** The normal equations of one vector of scales in the metric of a Gram matrix. */
   metric(of: keyof typeof metricPrograms, shape: AdmmShape): Promise<Program> {
     return this.once(`metric ${of}`, shape, () => metricPrograms[of](shape, this.threads));
+  }
+
+  /** The directions of a Gram matrix [cols, cols]. */
+  basis(gram: Float32Array, cols: number): Promise<MetricBasis> {
+    const key = createHash("sha256").update(gram).digest("hex");
+    let basis = this.#bases.get(key);
+    if (!basis) {
+      if (this.#bases.size >= KEPT_BASES) this.#bases.delete(this.#bases.keys().next().value as string);
+      this.#bases.set(key, (basis = metricBasis(gram, cols, this)));
+    }
+    return basis;
   }
 
   /** left [m, k] right [k, n]. */

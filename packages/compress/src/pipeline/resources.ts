@@ -8,7 +8,7 @@ import type { Windows } from "../calibrate/windows.js";
 import type { TuneLevel } from "../choices.js";
 import type { Plan, PlanRow } from "../plan/plan.js";
 import { ranksOf } from "../student/from-plan.js";
-import { INPUT_OWNERS } from "../tune/groups.js";
+import { gramOwners } from "./input-grams.js";
 
 export interface ResourceUse {
   /** Whether all of the teacher's blocks stay in memory as f32. */
@@ -72,8 +72,8 @@ function signsOf(row: PlanRow): number {
 }
 
 /** E[x x^T] of one block's distinct inputs: summed, fresh from the program, and a copy with the factoriser. */
-function gramBytes({ linearShapes }: ModelSpec): number {
-  return INPUT_OWNERS.reduce((sum, role) => sum + linearShapes[role].cols ** 2, 0) * F32 * 3;
+function gramBytes(spec: ModelSpec): number {
+  return gramOwners(spec).reduce((sum, role) => sum + spec.linearShapes[role].cols ** 2, 0) * F32 * 3;
 }
 
 /** Throws `resources` when the machine cannot hold the run. */

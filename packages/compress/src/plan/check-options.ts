@@ -3,7 +3,7 @@ import { type ModelSpec, type ScaleBits, SubbitError } from "@subbit/core";
 import type { Allocation, Method } from "../choices.js";
 import type { PlanOptions } from "../options.js";
 import type { BudgetOptions } from "./budget.js";
-import { DEFAULT_ALLOCATION, isOneBit, withEnvelopes } from "./methods.js";
+import { AUTO_ALLOCATION, isOneBit, withEnvelopes } from "./methods.js";
 import { DEFAULT_EMBED_BPW, type TableOptions } from "./tables.js";
 
 /** Above it a factored linear is no longer smaller than the dense f16 one. */
@@ -56,9 +56,14 @@ export function chosenAllocation(options: PlanOptions, method: Method): Allocati
   // Forms to choose from ask for an allocation by loss, too.
   const asked = allocate ?? (allocateForms === undefined ? undefined : "loss");
   const obstacle = obstacleToLoss(options, method);
-  if (asked === undefined) return obstacle === undefined ? DEFAULT_ALLOCATION : "uniform";
+  if (asked === undefined) return obstacle === undefined && isOurs(options) ? AUTO_ALLOCATION : "uniform";
   if (asked === "loss" && obstacle !== undefined) throw usage(obstacle);
   return asked;
+}
+
+/** Whether nothing of a paper's was asked for. */
+function isOurs({ method = "auto", schedule = "tuned", bitsFormula = "honest" }: PlanOptions): boolean {
+  return method === "auto" && schedule === "tuned" && bitsFormula === "honest";
 }
 
 function obstacleToLoss(options: PlanOptions, method: Method): string | undefined {

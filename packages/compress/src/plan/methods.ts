@@ -24,8 +24,11 @@ export const AUTO = {
   scaleBits: 8,
 } as const satisfies { method: Method; factoriser: FactoriseMethod; scaleBits: ScaleBits };
 
-/** How ranks are shared out where nothing is asked for and both ways are possible. */
-export const DEFAULT_ALLOCATION: Allocation = "uniform";
+/**
+ * How `auto` shares out ranks where nothing is asked for and both ways are possible. Methods asked for by name have equal bits
+ * everywhere, as in their papers.
+ */
+export const AUTO_ALLOCATION: Allocation = "loss";
 
 /** Scales of the methods asked for by name are as wide as in their papers, unless the caller says otherwise. */
 const PUBLISHED_SCALE_BITS: ScaleBits = 16;
