@@ -10,7 +10,7 @@
  */
 import { normalVariates } from "@subbit/core";
 import { compile, Graph, ops, type Program, type Value } from "@subbit/engine";
-import { type IntegerWeight, LEVELS, ZERO_POINT } from "./integer-weight.js";
+import { type IntegerWeight, LARGEST_CODE, LEVELS, ZERO_POINT } from "./integer-weight.js";
 import { Identities } from "./inverse.js";
 import {
   constantShift,
@@ -153,8 +153,8 @@ function buildAdmm({ rows, cols, rank }: AdmmShape, variant: AdmmVariant, settin
     const first = scheduledShift(ops.gather(schedule, trip), settings);
     const shifts = Array.from({ length: variant.projections }, (_, i) => (i === 0 ? first : later));
     const [outFactor, inFactor] = unpack(carried, variant);
-    const nextOut = halfIteration(outFactor, inFactor, sides.out, shifts, shared);
-    const nextIn = halfIteration(inFactor, nextOut.factor, sides.in, shifts, shared);
+    const nextOut = halfIteration(outFactor, inFactor, sides.out, sides.in, shifts, shared);
+    const nextIn = halfIteration(inFactor, nextOut.factor, sides.in, sides.out, shifts, shared);
     const state = [nextOut.factor, nextIn.factor].flatMap((factor) => pack(factor, variant));
     return [[...nextOut.errors, ...nextIn.errors].reduce(ops.maximum, worstBefore), ...state];
   };
@@ -249,11 +249,12 @@ function halfIteration(
   self: Factor,
   other: Factor,
   side: WeightSide,
+  otherSide: WeightSide,
   shifts: readonly Shift[],
   { variant, settings, identities, probe }: Shared,
 ): { readonly factor: Factor; readonly errors: readonly Value[] } {
-  const { columns, norm } = other;
-  const gram = ops.div(ops.matmul(columns, columns, { transA: true }), ops.square(norm));
+  const { norm } = other;
+  const gram = unitGram(other, otherSide);
   const product = timesFactor(side, other);
   const errors: Value[] = [];
   const inverses = new Map<Shift, Value>();
@@ -275,6 +276,21 @@ function halfIteration(
     factor = side.equaliser ? projectOntoSteps(p, side.equaliser) : project(p, variant);
   }
   return { factor, errors };
+}
+
+/** X^T X over its diagonal, for X of columns of equal norm. */
+function unitGram({ columns, codes, norm }: Factor, { equaliser }: WeightSide): Value {
+  if (!codes || !equaliser) return ops.div(ops.matmul(columns, columns, { transA: true }), ops.square(norm));
+  // The square of a magnitude m is shared between two codes: m / equaliser stands in the factor's own, m * equaliser here.
+  const sizes = ops.abs(ops.slice(columns, 1, 0, 1));
+  const shares = ops.mul(sizes, equaliser);
+  const largest = ops.reshape(ops.reduceMax(shares), [1, 1]);
+  const weights = ops.round(ops.mul(ops.div(shares, largest), LARGEST_CODE));
+  const signed = ops.mul(columns, ops.div(weights, ops.add(sizes, TINY)));
+  const others = ops.transpose(ops.cast(ops.add(signed, ZERO_POINT), "u8"));
+  const sums = ops.cast(ops.matmulInteger(others, codes, ZERO_POINT), "f32");
+  const levels = ops.abs(ops.cast(ops.slice(codes, 1, 0, 1), "f32"));
+  return ops.div(sums, ops.reshape(ops.reduceSum(ops.mul(weights, levels)), [1, 1]));
 }
 
 /** W X (or W^T X). */

@@ -9,7 +9,7 @@
 
 /** Stands for 0 among the unsigned codes. */
 export const ZERO_POINT = 128;
-const LARGEST_CODE = 127;
+export const LARGEST_CODE = 127;
 /** Largest multiple of the step: 2 * 255 * 63 stays below 2^15, so that pairs of products add up in 16 bits. */
 export const LEVELS = 63;
 /** A matrix that codes lose more of is worked on in floats: outliers far beyond the rest of their row. */

@@ -9,7 +9,7 @@ import { risingRho, RISING_FROM } from "./rising-rho.js";
 
 const annealed = annealing({
   variant: { middle: "unit", projections: 1, ridge: 0.003, smallestRho: RISING_FROM, integer: true },
-  iterations: 600,
+  iterations: 450,
   rho: risingRho,
 });
 
