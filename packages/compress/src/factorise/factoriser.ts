@@ -60,14 +60,10 @@ export class Factoriser {
     checkWeight(weight, rows, cols);
     const choice = choose(rows, cols, options);
     const folding = foldingOf(options.importance, rows, cols);
-    const size = rootMeanSquare(scaleMatrix(weight, folding.weights));
-    const folded: Folded = {
-      ...folding,
-      rows,
-      cols,
-      size,
-      ...(size > 0 && { matrix: scaleMatrix(weight, folding.weights, 1 / size) }),
-    };
+    const matrix = scaleMatrix(weight, folding.weights);
+    const size = rootMeanSquare(matrix);
+    for (let i = 0; size > 0 && i < matrix.length; i++) matrix[i] /= size;
+    const folded: Folded = { ...folding, rows, cols, size, ...(size > 0 && { matrix }) };
     const found =
       choice.kind === "onebit"
         ? await this.#oneBit(weight, folded, choice, options)

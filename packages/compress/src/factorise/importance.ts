@@ -101,11 +101,11 @@ function weightsOf(
   return roots.map((root) => Math.max(SMALLEST_WEIGHT, (1 - shrinkage) * (root / mean) + shrinkage));
 }
 
-/** D_rows matrix D_cols times `factor`, a new array. */
-export function scaleMatrix(matrix: Float32Array, { rows, cols }: Weights, factor = 1): Float32Array {
+/** D_rows matrix D_cols, a new array. */
+export function scaleMatrix(matrix: Float32Array, { rows, cols }: Weights): Float32Array {
   const scaled = new Float32Array(matrix.length);
   for (let row = 0; row < rows.length; row++) {
-    const weight = rows[row] * factor;
+    const weight = rows[row];
     const from = row * cols.length;
     for (let col = 0; col < cols.length; col++) {
       scaled[from + col] = matrix[from + col] * weight * cols[col];

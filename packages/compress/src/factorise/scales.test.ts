@@ -72,6 +72,6 @@ describe("importanceWeights", () => {
 
   it("scales rows and columns", () => {
     const weights = { rows: Float32Array.of(1, 2), cols: Float32Array.of(3, 5) };
-    expect([...scaleMatrix(Float32Array.of(1, 1, 1, 1), weights, 2)]).toEqual([6, 10, 12, 20]);
+    expect([...scaleMatrix(Float32Array.of(1, 1, 1, 1), weights)]).toEqual([3, 5, 6, 10]);
   });
 });

@@ -85,6 +85,8 @@ async function eachOnce(
 
 /** Root mean square beside that of the whole matrix, below which a residual is rounding. */
 const NOTHING = 1e-6;
+/** What single precision may leave of a size that was divided out. */
+const ROUNDING = 1e-4;
 
 /** One path of `target`, which the start sees at unit root mean square. */
 async function findOn(
@@ -95,6 +97,8 @@ async function findOn(
 ): Promise<SignPath> {
   const size = rootMeanSquare(target);
   if (size < NOTHING) return zeroPath(task.shape, midScale, envelope);
+  // The first path's target is at that size already: a large matrix is not copied for rounding's sake.
+  if (Math.abs(size - 1) < ROUNDING) return start.find({ ...task, weight: target });
   const found = await start.find({ ...task, weight: target.map((value) => value / size) });
   return { ...found, inScales: found.inScales.map((scale) => scale * size) };
 }
