@@ -233,6 +233,21 @@ ${runs("allocation.jsonl")}
 
 ${runs("metric.jsonl")}
 
+With both, and all of \`--tune full\`: stories-11m, 64 windows, four passes.
+
+${table(
+  ["run", "bpw asked", "bits stored", "as factorised", "distilled", "packed file (runtime)", "CPU seconds"],
+  rowsOf("full-tune.jsonl").map((row) => [
+    row.title,
+    row.asked,
+    fixed(row.bpw, 4),
+    perplexity(stagePerplexity(row, "blocks")),
+    perplexity(stagePerplexity(row, "full")),
+    perplexity(row.quality?.perplexity),
+    fixed(row.cpuSeconds, 0),
+  ]),
+)}
+
 ## Envelopes and paths of MDBF at equal stored bits
 
 ${sweep()}
