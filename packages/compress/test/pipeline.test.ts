@@ -10,14 +10,17 @@ import { planModel } from "../src/index.js";
 import { Ledger } from "../src/ledger/ledger.js";
 import { FactorisePool } from "../src/pipeline/factorise-pool.js";
 import { inputGrams } from "../src/pipeline/input-grams.js";
+import { estimateResources } from "../src/pipeline/resources.js";
 import { makeStudentEnds } from "../src/pipeline/student-ends.js";
 import { ownBuffers } from "../src/pipeline/transfer.js";
 import { Random } from "../src/random.js";
 import { recipeOf } from "../src/recipe.js";
+import { warningsOf } from "../src/run/describe.js";
+import { prepareRun } from "../src/run/open-run.js";
 import { blockForms, stateFeeds } from "../src/student/feeds.js";
 import { MemoryHidden } from "../src/student/hidden-store.js";
 import { readDenseBlock, readEnds } from "../src/student/model-state.js";
-import { tinyModel } from "./tiny-model.js";
+import { tinyModel, tinyText } from "./tiny-model.js";
 
 const compile = { threads: 1, spin: false };
 
@@ -176,5 +179,25 @@ describe("makeStudentEnds", () => {
     const error = norm(embedding.map((value, i) => value - kept[i])) / norm(kept);
     expect(error).toBeLessThan(0.6);
     expect(error).toBeGreaterThan(0.01);
+  });
+});
+
+describe("prepareRun", () => {
+  it("goes without the full metric where only that does not fit, but for who asked for it", async () => {
+    const plan = planModel(model, { bpw: 2, allocate: "uniform" });
+    const calibration = tinyText(400, 1);
+    const [samples, seqlen] = [4, 8];
+    const options = { model, out: "unused", calibration, samples, seqlen, tune: "none" } as const;
+    const { windows } = await prepareRun(options, plan, tmpdir());
+    const batch = 4;
+    const memoryLimit = estimateResources(model.spec, plan, windows, "none", batch, 0, false).memoryBytes;
+    const narrow = await prepareRun({ ...options, memoryLimit }, plan, tmpdir());
+    expect(narrow.recipe.factorise.gram).toBe("diagonal");
+    expect(warningsOf(options, narrow)).toEqual([
+      expect.stringContaining("full metric of the inputs does not fit"),
+    ]);
+    const asked = { ...options, memoryLimit, recipe: { factorise: { gram: "full" } } } as const;
+    await expect(prepareRun(asked, plan, tmpdir())).rejects.toMatchObject({ code: "resources" });
+    expect((await prepareRun(options, plan, tmpdir())).recipe.factorise.gram).toBe("full");
   });
 });

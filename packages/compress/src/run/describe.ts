@@ -38,10 +38,23 @@ export function describeRun(
   };
 }
 
-export function warningsOf(options: CompressOptions, { windows }: Pick<RunContext, "windows">): string[] {
+export function warningsOf(
+  options: CompressOptions,
+  { windows, recipe, plan }: Pick<RunContext, "windows" | "recipe" | "plan">,
+): string[] {
+  const warnings: string[] = [];
   const asked = options.samples ?? DEFAULT_SAMPLES;
-  if (windows.count >= asked) return [];
-  return [
-    `${options.calibration.name} fills only ${windows.count} windows of ${windows.seqlen} tokens, ${asked} were asked for.`,
-  ];
+  if (windows.count < asked) {
+    warnings.push(
+      `${options.calibration.name} fills only ${windows.count} windows of ${windows.seqlen} tokens, ${asked} were asked for.`,
+    );
+  }
+  const leftOut = recipe.factorise.gram === "diagonal" && options.recipe?.factorise?.gram === undefined;
+  if (leftOut && plan.schedule === "tuned") {
+    warnings.push(
+      "The full metric of the inputs does not fit into the memory that may be used, so their mean squares stand for it; " +
+        "raise --memory-limit for smaller errors, or say --gram diagonal.",
+    );
+  }
+  return warnings;
 }

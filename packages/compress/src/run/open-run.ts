@@ -1,5 +1,5 @@
 /** From options to what every stage of a run shares, in two steps: what calibration needs, then the student's ends. */
-import { availableParallelism } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import { BlockPrograms, type CompileOptions } from "@subbit/engine";
 import { drawWindows } from "../calibrate/windows.js";
 import { sha256 } from "../ledger/canonical.js";
@@ -10,7 +10,7 @@ import { bytesOf, checkpointHash } from "../pipeline/fingerprint.js";
 import { checkResources, estimateResources, type ResourceUse } from "../pipeline/resources.js";
 import { makeStudentEnds } from "../pipeline/student-ends.js";
 import type { Plan } from "../plan/plan.js";
-import { recipeOf } from "../recipe.js";
+import { type Recipe, recipeOf } from "../recipe.js";
 import { readEnds } from "../student/model-state.js";
 import { TeacherBlocks } from "../student/teacher-blocks.js";
 
@@ -37,16 +37,22 @@ export interface Opened<Context> {
 /** Draws windows and checks memory and disk; nothing is computed yet. `folder` is where the ledger will be. */
 export async function prepareRun(options: CompressOptions, plan: Plan, folder: string): Promise<Prepared> {
   const { model, tune = "full", seed = 0, memoryLimit = DEFAULT_MEMORY_LIMIT } = options;
-  const recipe = recipeOf(options.preset ?? "default", options.recipe, plan.schedule);
+  const wanted = recipeOf(options.preset ?? "default", options.recipe, plan.schedule);
   const windows = drawWindows(options.calibration, {
     samples: options.samples ?? DEFAULT_SAMPLES,
     seqlen: options.seqlen ?? DEFAULT_SEQLEN,
     seed,
     vocabSize: model.spec.vocabSize,
   });
-  const batch = Math.max(FORWARD_BATCH, recipe.blocks.batch, recipe.full.batch);
-  const fullGram = recipe.factorise.gram === "full";
-  const use = estimateResources(model.spec, plan, windows, tune, batch, memoryLimit, fullGram);
+  const batch = Math.max(FORWARD_BATCH, wanted.blocks.batch, wanted.full.batch);
+  const estimate = (recipe: Recipe): ResourceUse =>
+    estimateResources(model.spec, plan, windows, tune, batch, memoryLimit, recipe.factorise.gram === "full");
+  // A metric that nobody asked for is no reason to refuse.
+  const isOurs = options.recipe?.factorise?.gram === undefined;
+  const fits = estimate(wanted).memoryBytes <= Math.min(memoryLimit, totalmem());
+  const recipe: Recipe =
+    fits || !isOurs ? wanted : { ...wanted, factorise: { ...wanted.factorise, gram: "diagonal" } };
+  const use = estimate(recipe);
   await checkResources(use, memoryLimit, folder);
   return { plan, recipe, windows, tune, seed, use };
 }
