@@ -27,7 +27,10 @@ describe("compress of every format", () => {
   it.each([
     ["onebit", ["--method", "onebit", "--scale-bits", "8", "--embed-bits", "2"]],
     ["mdbf", ["--method", "mdbf", "--bpw", "5", "--envelope", "2"]],
-    ["factored", ["--bpw", "3", "--embed-method", "factored", "--embed-bpw", "2", "--gram", "full"]],
+    [
+      "factored",
+      [...["--bpw", "3", "--allocate", "uniform"], ...["--embed-method", "factored", "--embed-bpw", "2"]],
+    ],
   ])(
     "%s writes what was planned, and inspect shows it",
     async (name, options) => {

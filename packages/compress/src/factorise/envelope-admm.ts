@@ -11,7 +11,7 @@ import {
   type MetricFeeds,
 } from "./envelope-admm-program.js";
 import type { PathTask } from "./methods/method.js";
-import { directionsOf, type MetricBasis } from "./metric-basis.js";
+import { basisOf, directionsOf, type MetricBasis } from "./metric-basis.js";
 import { subtract } from "./refit.js";
 import { signedEnvelope, type SignPath } from "./sign-path.js";
 
@@ -46,7 +46,7 @@ export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRu
       compileEnvelopeAdmm(shape, full, { threads: programs.threads, careful }),
     );
   const product = { m: rows, k: cols, n: cols };
-  const basis = gram && (await programs.basis(gram, cols));
+  const basis = gram && (await basisOf(gram, cols, programs));
   const metric = gram && basis && metricFeeds(gram, basis, cols);
   const target = gram ? await programs.product(weight, gram, product) : weight;
   // A start with a middle scale is no answer where none is stored.

@@ -4,6 +4,7 @@ import { type AdmmVariant, compileAdmm } from "./admm-program.js";
 import { runAdmm } from "./admm.js";
 import { runBlockedAdmm } from "./blocked-admm.js";
 import type { SignPath } from "./sign-path.js";
+import { factorise } from "./factorise.js";
 import { integerWeight, LEVELS, ZERO_POINT } from "./integer-weight.js";
 
 /** Both runs end in different local optima of equal depth; a fault of the codes shows in the first digit. */
@@ -81,6 +82,13 @@ describe("an integer ADMM run", () => {
       await program.dispose();
     }
     expect(errors[1]).toBeLessThan(errors[0] * (1 + SAME_DEPTH));
+  });
+
+  it("stays finite at ranks far above the dimensions, where Gram matrices are singular", async () => {
+    const [rows, cols, rank] = [16, 64, 180];
+    const weight = normalVariates(rows * cols, { seed: 1 });
+    const found = await factorise(weight, rows, cols, { method: "auto", rank, iterations: 6 });
+    expect(found.relError).toBeLessThan(0.5);
   });
 
   it("ends as deep slab by slab", async () => {

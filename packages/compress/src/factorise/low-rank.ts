@@ -1,6 +1,6 @@
 /** W ~ U' V'^T of a given rank, the singular values shared evenly: where signs come from in every spectral start. */
 import type { AdmmShape } from "./admm-program.js";
-import { timesRoot } from "./metric-basis.js";
+import { basisOf, timesRoot } from "./metric-basis.js";
 import type { Programs } from "./programs.js";
 import { truncatedSvd } from "./svd.js";
 import type { Schedule } from "./types.js";
@@ -38,7 +38,7 @@ export async function lowRank({
 }: LowRankTask): Promise<LowRank> {
   const { rows, cols, rank } = shape;
   const whitened = gram
-    ? await timesRoot(weight, rows, cols, await programs.basis(gram, cols), programs)
+    ? await timesRoot(weight, rows, cols, await basisOf(gram, cols, programs), programs)
     : weight;
   const { values, left, right } = await truncatedSvd(whitened, shape, programs, seed, schedule);
   const scaled = (factor: Float32Array, power: number): Float32Array =>

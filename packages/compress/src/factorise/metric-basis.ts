@@ -4,6 +4,7 @@
  * eigendecomposition would take longer than the search that it is for. The tail is the smallest eigenvalue kept, so that the
  * form is never below G, and iterations that solve with it and correct by G itself settle.
  */
+import { createHash } from "node:crypto";
 import type { AdmmShape } from "./admm-program.js";
 import type { Programs } from "./programs.js";
 import { transposed } from "./sign-path.js";
@@ -29,6 +30,12 @@ export interface MetricBasis {
 /** How many directions of a Gram matrix [cols, cols] a basis keeps. */
 export function directionsOf(cols: number): number {
   return cols <= WHOLE ? cols : KEPT_DIRECTIONS;
+}
+
+/** `metricBasis`, remembered by content: linears that read the same inputs have the same metric. */
+export function basisOf(gram: Float32Array, cols: number, programs: Programs): Promise<MetricBasis> {
+  const key = `basis ${createHash("sha256").update(gram).digest("hex")}`;
+  return programs.recall(key, () => metricBasis(gram, cols, programs));
 }
 
 /** Of gram [cols, cols], positive semidefinite. */

@@ -1,8 +1,6 @@
 /** Compiled programs of a factoriser, one of each kind and shape, made when first asked for. */
-import { createHash } from "node:crypto";
 import type { Program } from "@subbit/engine";
 import { type AdmmProgram, type AdmmShape, type AdmmVariant, compileAdmm } from "./admm-program.js";
-import { type MetricBasis, metricBasis } from "./metric-basis.js";
 import { compileDots, compileMiddle, compileProduct, compileResidual, metricPrograms } from "./products.js";
 
 interface Disposable {
@@ -18,13 +16,12 @@ export interface ProductShape {
   readonly transB?: boolean;
 }
 
-/** Inputs of the linears of a block are of four kinds. */
-const KEPT_BASES = 4;
+/** What is remembered of the inputs of linears; those of a block are of four kinds. */
+const RECALLED = 4;
 
 export class Programs {
   readonly threads: number;
-  /** By content: linears that read the same inputs have the same metric. */
-  readonly #bases = new Map<string, Promise<MetricBasis>>();
+  readonly #recalled = new Map<string, Promise<unknown>>();
   readonly #made = new Map<string, Promise<Disposable>>();
 
   constructor(threads: number) {
@@ -57,15 +54,18 @@ export class Programs {
     return this.once(`metric ${of}`, shape, () => metricPrograms[of](shape, this.threads));
   }
 
-  /** The directions of a Gram matrix [cols, cols]. */
-  basis(gram: Float32Array, cols: number): Promise<MetricBasis> {
-    const key = createHash("sha256").update(gram).digest("hex");
-    let basis = this.#bases.get(key);
-    if (!basis) {
-      if (this.#bases.size >= KEPT_BASES) this.#bases.delete(this.#bases.keys().next().value as string);
-      this.#bases.set(key, (basis = metricBasis(gram, cols, this)));
+  /** What `make` gave for the key, while it is among the last few asked for. */
+  recall<T>(key: string, make: () => Promise<T>): Promise<T> {
+    const known = this.#recalled.get(key);
+    // A key says what it stands for, and so its type.
+    if (known) return known as Promise<T>;
+    if (this.#recalled.size >= RECALLED) {
+      this.#recalled.delete(this.#recalled.keys().next().value as string);
     }
-    return basis;
+    const made = make();
+    this.#recalled.set(key, made);
+    made.catch(() => this.#recalled.delete(key));
+    return made;
   }
 
   /** left [m, k] right [k, n]. */
