@@ -46,8 +46,17 @@ export interface AdmmVariant {
   readonly integer?: boolean;
 }
 
-/** Iterations of one run; more than that are several runs, between which the caller may stop. */
+/** Iterations of one run, at most; more than that are several runs, between which the caller may stop. */
 export const CHUNK = 50;
+
+/** Multiplications of one run, about: a few seconds, after which there is progress to tell. */
+const CHUNK_PRODUCTS = 1e11;
+
+/** Iterations of one run at a shape: what is carried is exact, so their number changes no result. */
+export function chunkOf({ rows, cols, rank }: AdmmShape): number {
+  const products = 2 * rows * cols * rank + 2 * (rows + cols) * rank * rank;
+  return Math.min(CHUNK, Math.max(1, Math.floor(CHUNK_PRODUCTS / products)));
+}
 
 /** Steps to the best rank 1 of |P|; each shrinks the error some hundredfold, since |P| of a large matrix is close to rank 1. */
 export const POWER_STEPS = 3;

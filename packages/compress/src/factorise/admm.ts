@@ -1,6 +1,12 @@
 /** Runs the ADMM programs: a start, a schedule of rho, and the factors at the end. */
 import { normalVariates, throwIfAborted } from "@subbit/core";
-import { type AdmmProgram, type AdmmShape, type AdmmState, type AdmmVariant, CHUNK } from "./admm-program.js";
+import {
+  type AdmmProgram,
+  type AdmmShape,
+  type AdmmState,
+  type AdmmVariant,
+  chunkOf,
+} from "./admm-program.js";
 import { type IntegerWeight, integerWeight, LEVELS } from "./integer-weight.js";
 
 /** Size of the random start beside a matrix of unit root mean square: small, so that the data soon outweigh it. */
@@ -45,17 +51,18 @@ export async function runAdmm(run: AdmmRun): Promise<RawPath> {
   const codes = run.variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
   const variant = { ...run.variant, integer: codes !== undefined };
   let state = startState(shape, variant, run.seed, run.stream, codes);
+  const chunkLength = chunkOf(shape);
   let careful = false;
   for (let done = 0; done < rhos.length;) {
     throwIfAborted(run.signal);
     const program = await run.program(variant, careful);
-    const chunk = await program.run(codes ?? weight, state, rhos.slice(done, done + CHUNK));
+    const chunk = await program.run(codes ?? weight, state, rhos.slice(done, done + chunkLength));
     if (!careful && !(chunk.inverseError <= INVERSE_ERROR_LIMIT)) {
       careful = true;
       continue;
     }
     state = chunk.state;
-    done = Math.min(done + CHUNK, rhos.length);
+    done = Math.min(done + chunkLength, rhos.length);
     run.onIteration?.(done);
   }
   throwIfAborted(run.signal);

@@ -1,6 +1,6 @@
 /** Runs the ADMM programs of envelopes: a start, a schedule of rho, and the best point met. */
 import { normalVariates, throwIfAborted } from "@subbit/core";
-import { type AdmmShape, CHUNK } from "./admm-program.js";
+import { type AdmmShape, chunkOf } from "./admm-program.js";
 import { orthonormaliser } from "./cholesky.js";
 import { asScales, magnitudesOf } from "./envelope.js";
 import {
@@ -52,17 +52,18 @@ export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRu
   // A start with a middle scale is no answer where none is stored.
   let best = { error: middle === "unit" ? Infinity : await errorOf(task, start), path: start };
   let state = await startState(start, task, metric);
+  const chunkLength = chunkOf(shape);
   let careful = false;
   for (let done = 0; done < rhos.length;) {
     throwIfAborted(task.signal);
     const program = await programOf(careful);
-    const chunk = await program.run(target, state, rhos.slice(done, done + CHUNK), metric);
+    const chunk = await program.run(target, state, rhos.slice(done, done + chunkLength), metric);
     if (!careful && !(chunk.inverseError <= INVERSE_ERROR_LIMIT)) {
       careful = true;
       continue;
     }
     state = evened(chunk.state, envelope);
-    done = Math.min(done + CHUNK, rhos.length);
+    done = Math.min(done + chunkLength, rhos.length);
     const path = pathOf(chunk.state, shape, full);
     const error = await errorOf(task, path);
     if (error < best.error) best = { error, path };
