@@ -5,13 +5,13 @@
 //
 // The matrix is made once: decaying directions (size k^-0.5, 256 of them) under as much noise, rows and columns of uneven
 // size. Each size runs in a process of its own, `subbit factorise`, so that its peak memory is its own.
-import { spawnSync } from "node:child_process";
 import { appendFileSync, closeSync, existsSync, openSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { encodeSafetensorsHeader, f32ToF16, normalVariates } from "../packages/core/dist/index.js";
 import { compile, Graph, ops } from "../packages/engine/dist/index.js";
+import { subbit } from "./subbit.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -30,25 +30,11 @@ if (!existsSync(file)) await makeMatrix(file);
 
 const iterations = values.iterations.split(",");
 for (const [i, bpw] of values.bpw.split(",").entries()) {
-  const launcher = join(import.meta.dirname, "..", "packages", "cli", "bin", "subbit.js");
   const counts = iterations[Math.min(i, iterations.length - 1)];
-  const args = [
-    "factorise",
-    file,
-    "--bpw",
-    bpw,
-    "--iterations",
-    counts,
-    "--threads",
-    values.threads,
-    "--json",
-  ];
-  const run = spawnSync(process.execPath, [launcher, ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-    encoding: "utf8",
-  });
-  if (run.status !== 0) throw new Error(`subbit ${args.join(" ")} ended with ${run.status}`);
-  const { relError, seconds, cpuSeconds, peakRssBytes, rank, bpw: honest } = JSON.parse(run.stdout);
+  const args = ["factorise", file, "--bpw", bpw, "--iterations", counts, "--threads", values.threads];
+  const result = subbit(args);
+  if (result === undefined) process.exit(1);
+  const { relError, seconds, cpuSeconds, peakRssBytes, rank, bpw: honest } = result;
   const row = {
     rows,
     cols,

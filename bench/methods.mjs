@@ -4,13 +4,13 @@
 //        [--bpw 1.0,0.8,0.55,0.3] [-- more arguments of compress]
 //
 // A method may be followed by its start and by options of compress. Each run is the command that users type; rows are
-// appended to FILE as they come, and those that stand there already are not run again. `node bench/results.mjs` turns
-// such files into docs/results.md.
-import { spawnSync } from "node:child_process";
+// appended to FILE as they come, and those that stand there already are not run again. `node bench/comparison.mjs`
+// turns such files into docs/comparison.md.
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { subbit } from "./subbit.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -63,18 +63,9 @@ for (const label of values.methods.split(",")) {
         ...tune,
         ...more,
       ];
-      const launcher = join(import.meta.dirname, "..", "packages", "cli", "bin", "subbit.js");
-      const run = spawnSync(process.execPath, [launcher, ...args, "--json"], {
-        stdio: ["ignore", "pipe", "inherit"],
-        encoding: "utf8",
-        maxBuffer: 2 ** 28,
-      });
-      if (run.status !== 0) {
-        // A size below what a form can have ends in a sentence; the others go on.
-        console.error(`${args.join(" ")} ended with ${run.status}`);
-        continue;
-      }
-      const result = JSON.parse(run.stdout);
+      const result = subbit(args);
+      // A size below what a form can have ends in a sentence; the others go on.
+      if (result === undefined) continue;
       const { stages, bpw: honest, paperBpw, fileBytes, seconds, cpuSeconds, peakRssBytes, quality } = result;
       const row = {
         title,

@@ -5,11 +5,11 @@
 //
 // Each run is the command that users type, with its own ledger, so that seconds are those of a whole run.
 // Rows are appended to --json as they come; `node bench/results.mjs` turns such files into docs/results.md.
-import { spawnSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { subbit } from "./subbit.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -30,24 +30,11 @@ try {
   for (const tune of values.tune.split(",")) {
     for (const bpw of values.bpw.split(",")) {
       const out = join(scratch, `${tune}-${bpw}`);
-      const args = ["compress", source, out, "--bpw", bpw, "--tune", tune, "--json", ...more];
+      const args = ["compress", source, out, "--bpw", bpw, "--tune", tune, ...more];
       for (const name of ["calibration", "eval-text"]) if (values[name]) args.push(`--${name}`, values[name]);
-      const launcher = join(import.meta.dirname, "..", "packages", "cli", "bin", "subbit.js");
-      const run = spawnSync(process.execPath, [launcher, ...args], {
-        stdio: ["ignore", "pipe", "inherit"],
-        encoding: "utf8",
-        maxBuffer: 2 ** 28,
-      });
-      if (run.status !== 0) throw new Error(`${args.join(" ")} ended with ${run.status}`);
-      const {
-        stages,
-        bpw: honest,
-        fileBytes,
-        seconds,
-        cpuSeconds,
-        peakRssBytes,
-        quality,
-      } = JSON.parse(run.stdout);
+      const result = subbit(args);
+      if (result === undefined) throw new Error(`${tune} at ${bpw} bits failed`);
+      const { stages, bpw: honest, fileBytes, seconds, cpuSeconds, peakRssBytes, quality } = result;
       const row = {
         title: values.title ?? source,
         asked: Number(bpw),

@@ -10,6 +10,7 @@
  */
 import { normalVariates } from "@subbit/core";
 import { compile, Graph, ops, type Program, type Value } from "@subbit/engine";
+import { gramSums } from "./integer-gram.js";
 import { type IntegerWeight, LARGEST_CODE, LEVELS, ZERO_POINT } from "./integer-weight.js";
 import { Identities } from "./inverse.js";
 import {
@@ -295,12 +296,8 @@ function unitGram({ columns, codes, norm }: Factor, { equaliser }: WeightSide): 
   const shares = ops.mul(sizes, equaliser);
   const largest = ops.reshape(ops.reduceMax(shares), [1, 1]);
   const weights = ops.round(ops.mul(ops.div(shares, largest), LARGEST_CODE));
-  // Rounded, since a cast cuts: only equal codes for equal magnitudes leave a positive semidefinite matrix.
-  const signed = ops.round(ops.mul(columns, ops.div(weights, ops.add(sizes, TINY))));
-  const others = ops.transpose(ops.cast(ops.add(signed, ZERO_POINT), "u8"));
-  const sums = ops.cast(ops.matmulInteger(others, codes, ZERO_POINT), "f32");
   const levels = ops.abs(ops.cast(ops.slice(codes, 1, 0, 1), "f32"));
-  return ops.div(sums, ops.reshape(ops.reduceSum(ops.mul(weights, levels)), [1, 1]));
+  return ops.div(gramSums(codes, weights), ops.reshape(ops.reduceSum(ops.mul(weights, levels)), [1, 1]));
 }
 
 /** W X (or W^T X). */

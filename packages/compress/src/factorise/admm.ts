@@ -1,33 +1,12 @@
 /** Runs the ADMM programs: a start, a schedule of rho, and the factors at the end. */
-import { normalVariates, throwIfAborted } from "@subbit/core";
-import {
-  type AdmmProgram,
-  type AdmmShape,
-  type AdmmState,
-  type AdmmVariant,
-  chunkOf,
-} from "./admm-program.js";
+import { normalVariates } from "@subbit/core";
+import type { AdmmProgram, AdmmShape, AdmmState, AdmmVariant } from "./admm-program.js";
+import { runInChunks } from "./chunks.js";
 import { type IntegerWeight, integerWeight, LEVELS } from "./integer-weight.js";
+import type { SignPath } from "./sign-path.js";
 
 /** Size of the random start beside a matrix of unit root mean square: small, so that the data soon outweigh it. */
 export const START_SIZE = 0.1;
-
-/** Beyond this the inverses of a chunk were too far off, and it is run again with careful ones. */
-export const INVERSE_ERROR_LIMIT = 1e-2;
-
-/** `S_out o (out 1^T)` and `S_in o (in 1^T)` with the middle scale between them; magnitudes may be any sign. */
-export interface RawPath {
-  /** [rows, rank]; their signs are the path's. */
-  readonly outLatents: Float32Array;
-  /** [cols, rank], upright. */
-  readonly inLatents: Float32Array;
-  /** [rows] */
-  readonly outScales: Float32Array;
-  /** [cols] */
-  readonly inScales: Float32Array;
-  /** [rank]; absent means ones. */
-  readonly midScales?: Float32Array;
-}
 
 export interface AdmmRun {
   /** The program of a variant, with plain or with careful inverses. */
@@ -46,26 +25,18 @@ export interface AdmmRun {
 }
 
 /** Anneals from a random start. */
-export async function runAdmm(run: AdmmRun): Promise<RawPath> {
-  const { shape, weight, rhos } = run;
+export async function runAdmm(run: AdmmRun): Promise<SignPath> {
+  const { shape, weight } = run;
   const codes = run.variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
   const variant = { ...run.variant, integer: codes !== undefined };
   let state = startState(shape, variant, run.seed, run.stream, codes);
-  const chunkLength = chunkOf(shape);
-  let careful = false;
-  for (let done = 0; done < rhos.length;) {
-    throwIfAborted(run.signal);
-    const program = await run.program(variant, careful);
-    const chunk = await program.run(codes ?? weight, state, rhos.slice(done, done + chunkLength));
-    if (!careful && !(chunk.inverseError <= INVERSE_ERROR_LIMIT)) {
-      careful = true;
-      continue;
-    }
-    state = chunk.state;
-    done = Math.min(done + chunkLength, rhos.length);
-    run.onIteration?.(done);
-  }
-  throwIfAborted(run.signal);
+  await runInChunks({
+    ...run,
+    run: async (some, careful) => (await run.program(variant, careful)).run(codes ?? weight, state, some),
+    take: (chunk) => {
+      state = chunk.state;
+    },
+  });
   return rawPath(state, shape, variant);
 }
 
@@ -114,7 +85,7 @@ function startState(
 }
 
 /** Envelopes of the final state. In scales carry the matrix's size, since the last half iteration solved for them. */
-function rawPath(state: AdmmState, { rows, cols, rank }: AdmmShape, { middle }: AdmmVariant): RawPath {
+function rawPath(state: AdmmState, { rows, cols, rank }: AdmmShape, { middle }: AdmmVariant): SignPath {
   const latents = (side: "out" | "in"): Float32Array => {
     const dual = state[`${side}.dual`];
     return state[`${side}.projected`].map((value, i) => value + dual[i]);

@@ -5,18 +5,25 @@
  * ways round), the factors in floats and a few [rank, rank]; time grows as rank n m (in bytes) + rank^2 (n + m).
  */
 import { normalVariates, throwIfAborted } from "@subbit/core";
-import { compile, type CompileOptions, Graph, ops, type Program } from "@subbit/engine";
+import { compile, Graph, ops, type Program } from "@subbit/engine";
 import type { AdmmVariant } from "./admm-program.js";
-import { type AdmmRun, INVERSE_ERROR_LIMIT, START_SIZE } from "./admm.js";
-import { type IntegerWeight, LEVELS, ZERO_POINT } from "./integer-weight.js";
+import { type AdmmRun, START_SIZE } from "./admm.js";
+import { gramSums } from "./integer-gram.js";
+import { type IntegerWeight, LARGEST_CODE, LEVELS, ZERO_POINT } from "./integer-weight.js";
 import { Identities } from "./inverse.js";
+import { oneOff } from "./products.js";
+import { Programs } from "./programs.js";
+import {
+  INVERSE_ERROR_LIMIT,
+  scheduledShift,
+  scheduleRow,
+  scheduleWidth,
+  shiftedInverse,
+} from "./shifted-inverse.js";
 import type { SignPath } from "./sign-path.js";
-import { scheduledShift, scheduleRow, scheduleWidth, shiftedInverse } from "./shifted-inverse.js";
 
 /** Rows of a slab: products of this height run at full speed. */
 const SLAB = 2048;
-/** X^T X is made of blocks of columns, and only of those above the diagonal. */
-const GRAM_BLOCKS = 4;
 const HUGE = 1e30;
 const TINY = 1e-30;
 
@@ -91,13 +98,15 @@ async function halfIteration(
   other: Factor,
   { codes, scales }: Side,
   rho: number,
-  { shape: { rank }, variant, signal, slab = SLAB }: BlockedRun,
+  run: BlockedRun,
   programs: BlockedPrograms,
 ): Promise<void> {
+  const { shape, signal, slab = SLAB } = run;
+  const { rank } = shape;
   const norm = normOf(other);
-  const inverse = await invertedGram(other, norm, rho, { rank, variant, slab }, programs);
   const otherLength = other.levels.length;
   const factorCodes = signedLevels(other, rank);
+  const inverse = await invertedGram(other, factorCodes, rho, run, programs);
   const size = Float32Array.of(norm);
   let largest = 0;
   const own = magnitudes(self);
@@ -126,30 +135,37 @@ async function halfIteration(
   own.forEach((mean, i) => (self.levels[i] = levelOf(mean / self.step)));
 }
 
-/** (X^T X / norm^2 + shift)^-1 of the other factor's X, [rank, rank]. */
+/** (X^T X / norm^2 + shift)^-1 of the other factor's X, [rank, rank]; its diagonal is 1, so that sums of codes will do. */
 async function invertedGram(
-  factor: Factor,
-  norm: number,
+  { levels, step, equaliser }: Factor,
+  codes: Int8Array,
   rho: number,
-  { rank, variant, slab }: { rank: number; variant: BlockedRun["variant"]; slab: number },
+  { shape: { rank }, variant, slab = SLAB }: BlockedRun,
   programs: BlockedPrograms,
 ): Promise<Float32Array> {
-  let sums: Record<string, Float32Array> = {};
-  const sizes = magnitudes(factor).map((size) => size / norm);
-  for (let begin = 0; begin < sizes.length; begin += slab) {
-    const end = Math.min(begin + slab, sizes.length);
+  // The square of a magnitude is shared between two codes, as in `unitGram`.
+  const shares = Float32Array.from(levels, (level, i) => level * step * equaliser[i] ** 2);
+  const largest = shares.reduce((best, share) => Math.max(best, share), TINY);
+  const weights = shares.map((share) => Math.round((share / largest) * LARGEST_CODE));
+  const diagonal = weights.reduce((sum, weight, i) => sum + weight * levels[i], 0);
+  const gram = new Float32Array(rank * rank);
+  for (let begin = 0; begin < levels.length; begin += slab) {
+    const end = Math.min(begin + slab, levels.length);
     const program = await programs.gram(end - begin);
-    const made = await program.run({
-      latents: factor.latents.subarray(begin * rank, end * rank),
-      magnitudes: sizes.subarray(begin, end),
+    const { sums } = await program.run({
+      codes: codes.subarray(begin * rank, end * rank),
+      weights: weights.subarray(begin, end),
     });
-    if (begin === 0) sums = made;
-    else for (const [name, sum] of Object.entries(sums)) addTo(sum, made[name]);
+    for (let i = 0; i < gram.length; i++) gram[i] += sums[i];
   }
+  for (let i = 0; i < gram.length; i++) gram[i] /= diagonal;
   const schedule = scheduleRow(rho, settingsOf(rank, variant, false));
-  const plain = await (await programs.inverse(false)).run({ ...sums, schedule });
-  if (plain.error[0] <= INVERSE_ERROR_LIMIT ** 2 * rank) return plain.inverse;
-  return (await (await programs.inverse(true)).run({ ...sums, schedule })).inverse;
+  if (!programs.careful) {
+    const { inverse, error } = await (await programs.inverse(false)).run({ gram, schedule });
+    if (error[0] <= INVERSE_ERROR_LIMIT ** 2 * rank) return inverse;
+    programs.careful = true;
+  }
+  return (await (await programs.inverse(true)).run({ gram, schedule })).inverse;
 }
 
 function settingsOf(rank: number, { ridge, smallestRho }: BlockedRun["variant"], careful: boolean) {
@@ -196,92 +212,58 @@ function signedLevels({ latents, levels }: Factor, rank: number): Int8Array {
   return codes;
 }
 
-function addTo(sum: Float32Array, more: Float32Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i] += more[i];
-}
-
 /** Programs of one run, made when first needed. */
 class BlockedPrograms {
+  /** Whether a plain inverse was too far off once. */
+  careful = false;
   readonly #rank: number;
   readonly #variant: BlockedRun["variant"];
-  readonly #options: CompileOptions;
-  readonly #made = new Map<string, Promise<Program>>();
+  readonly #programs: Programs;
 
   constructor({ shape, variant, threads }: BlockedRun) {
     this.#rank = shape.rank;
     this.#variant = variant;
-    this.#options = { threads, spin: threads > 1, arena: false };
+    this.#programs = new Programs(threads);
   }
 
   gram(height: number): Promise<Program> {
-    return this.#once(`gram ${height}`, () => gramGraph(height, this.#rank));
+    return this.#once("gram", height, 0, () => gramGraph(height, this.#rank));
   }
 
   inverse(careful: boolean): Promise<Program> {
-    return this.#once(`inverse ${careful}`, () =>
-      inverseGraph(settingsOf(this.#rank, this.#variant, careful)),
-    );
+    const settings = settingsOf(this.#rank, this.#variant, careful);
+    return this.#once(`inverse ${careful}`, 0, 0, () => inverseGraph(settings));
   }
 
   update(height: number, other: number): Promise<Program> {
-    return this.#once(`update ${height} ${other}`, () => updateGraph(height, other, this.#rank));
+    return this.#once("update", height, other, () => updateGraph(height, other, this.#rank));
   }
 
-  async dispose(): Promise<void> {
-    for (const program of this.#made.values()) await (await program).dispose();
+  dispose(): Promise<void> {
+    return this.#programs.dispose();
   }
 
-  #once(key: string, graph: () => Graph): Promise<Program> {
-    let program = this.#made.get(key);
-    if (!program) this.#made.set(key, (program = compile(graph(), this.#options)));
-    return program;
+  #once(kind: string, rows: number, cols: number, graph: () => Graph): Promise<Program> {
+    const make = () => compile(graph(), oneOff(this.#programs.threads));
+    return this.#programs.once(kind, { rows, cols, rank: this.#rank }, make);
   }
 }
 
-/** Bounds of the blocks of columns. */
-function blockBounds(rank: number): number[] {
-  const blocks = Math.min(GRAM_BLOCKS, rank);
-  return Array.from({ length: blocks + 1 }, (_, i) => Math.floor((i * rank) / blocks));
-}
-
-/** `gram.i.j` for i <= j: what a slab adds to block (i, j) of X^T X. */
+/** What a slab adds to the Gram matrix of codes, `sums` [rank, rank]. */
 function gramGraph(height: number, rank: number): Graph {
   const graph = new Graph();
-  const signs = ops.clip(ops.mul(graph.input("latents", [height, rank]), HUGE), -1, 1);
-  const x = ops.mul(signs, graph.input("magnitudes", [height, 1]));
-  const bounds = blockBounds(rank);
-  const parts = bounds.slice(1).map((end, i) => ops.slice(x, 1, bounds[i], end));
-  parts.forEach((left, i) =>
-    parts.forEach((right, j) => {
-      if (j >= i) graph.output(`gram.${i}.${j}`, ops.matmul(left, right, { transA: true }));
-    }),
-  );
+  const codes = graph.input("codes", [height, rank], "i8");
+  graph.output("sums", gramSums(codes, graph.input("weights", [height, 1])));
   return graph;
 }
 
 function inverseGraph(settings: ReturnType<typeof settingsOf>): Graph {
   const { rank } = settings;
   const graph = new Graph();
-  const bounds = blockBounds(rank);
-  const sizes = bounds.slice(1).map((end, i) => end - bounds[i]);
-  const above = sizes.map((height, i) =>
-    sizes.map((width, j) => (j >= i ? graph.input(`gram.${i}.${j}`, [height, width]) : undefined)),
-  );
-  const rows = sizes.map((_, i) =>
-    ops.concat(
-      sizes.map((__, j) => above[i][j] ?? ops.transpose(above[j][i]!)),
-      1,
-    ),
-  );
+  const gram = graph.input("gram", [rank, rank]);
   const shift = scheduledShift(graph.input("schedule", [scheduleWidth(settings)]), settings);
   const probe = graph.constant(normalVariates(rank, { seed: 0 }), [rank, 1]);
-  const { inverse, error } = shiftedInverse(
-    ops.concat(rows, 0),
-    shift,
-    probe,
-    settings,
-    new Identities(graph),
-  );
+  const { inverse, error } = shiftedInverse(gram, shift, probe, settings, new Identities(graph));
   graph.output("inverse", inverse);
   graph.output("error", error);
   return graph;

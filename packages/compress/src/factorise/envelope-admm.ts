@@ -1,6 +1,7 @@
 /** Runs the ADMM programs of envelopes: a start, a schedule of rho, and the best point met. */
-import { normalVariates, throwIfAborted } from "@subbit/core";
-import { type AdmmShape, chunkOf } from "./admm-program.js";
+import { normalVariates } from "@subbit/core";
+import type { AdmmShape } from "./admm-program.js";
+import { runInChunks } from "./chunks.js";
 import { orthonormaliser } from "./cholesky.js";
 import { asScales, magnitudesOf } from "./envelope.js";
 import {
@@ -15,8 +16,6 @@ import { basisOf, directionsOf, type MetricBasis } from "./metric-basis.js";
 import { subtract } from "./refit.js";
 import { signedEnvelope, type SignPath } from "./sign-path.js";
 
-/** Beyond this the inverses of a chunk were too far off, and it is run again with careful ones. */
-const INVERSE_ERROR_LIMIT = 1e-2;
 /** Size of latents beyond the rank of the start, beside its mean. */
 const FILL = 0.1;
 
@@ -52,23 +51,17 @@ export async function runEnvelopeAdmm({ task, variant, rhos, start }: EnvelopeRu
   // A start with a middle scale is no answer where none is stored.
   let best = { error: middle === "unit" ? Infinity : await errorOf(task, start), path: start };
   let state = await startState(start, task, metric);
-  const chunkLength = chunkOf(shape);
-  let careful = false;
-  for (let done = 0; done < rhos.length;) {
-    throwIfAborted(task.signal);
-    const program = await programOf(careful);
-    const chunk = await program.run(target, state, rhos.slice(done, done + chunkLength), metric);
-    if (!careful && !(chunk.inverseError <= INVERSE_ERROR_LIMIT)) {
-      careful = true;
-      continue;
-    }
-    state = evened(chunk.state, envelope);
-    done = Math.min(done + chunkLength, rhos.length);
-    const path = pathOf(chunk.state, shape, full);
-    const error = await errorOf(task, path);
-    if (error < best.error) best = { error, path };
-    task.onIteration?.(done);
-  }
+  await runInChunks({
+    ...task,
+    rhos,
+    run: async (some, careful) => (await programOf(careful)).run(target, state, some, metric),
+    take: async (chunk) => {
+      state = evened(chunk.state, envelope);
+      const path = pathOf(chunk.state, shape, full);
+      const error = await errorOf(task, path);
+      if (error < best.error) best = { error, path };
+    },
+  });
   return best.path;
 }
 

@@ -19,6 +19,8 @@ import {
 export const RELATIVE_RIDGE = 1e-3;
 /** What the inverse may be off, relative, in its worst direction; the next iteration corrects it. */
 const INVERSE_TOLERANCE = 1e-5;
+/** Beyond this relative error of an inverse what was made with it is made again with careful ones. */
+export const INVERSE_ERROR_LIMIT = 1e-2;
 /** The diagonal of X^T X is 1 up to rounding. */
 const ROUNDING_ROOM = 1.001;
 
