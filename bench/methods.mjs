@@ -10,7 +10,7 @@ import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { subbit } from "./subbit.mjs";
+import { figuresOf, subbit } from "./subbit.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -66,7 +66,6 @@ for (const label of values.methods.split(",")) {
       const result = subbit(args);
       // A size below what a form can have ends in a sentence; the others go on.
       if (result === undefined) continue;
-      const { stages, bpw: honest, paperBpw, fileBytes, seconds, cpuSeconds, peakRssBytes, quality } = result;
       const row = {
         title,
         label,
@@ -75,14 +74,7 @@ for (const label of values.methods.split(",")) {
         paths: result.paths,
         envelope: result.envelope,
         scaleBits: result.scaleBits,
-        bpw: honest,
-        paperBpw,
-        fileBytes,
-        seconds,
-        cpuSeconds,
-        peakRssBytes,
-        quality,
-        stages,
+        ...figuresOf(result),
       };
       console.log(JSON.stringify(row));
       appendFileSync(values.json, `${JSON.stringify(row)}\n`);

@@ -9,7 +9,7 @@ import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { subbit } from "./subbit.mjs";
+import { figuresOf, subbit } from "./subbit.mjs";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -34,19 +34,12 @@ try {
       for (const name of ["calibration", "eval-text"]) if (values[name]) args.push(`--${name}`, values[name]);
       const result = subbit(args);
       if (result === undefined) throw new Error(`${tune} at ${bpw} bits failed`);
-      const { stages, bpw: honest, fileBytes, seconds, cpuSeconds, peakRssBytes, quality } = result;
       const row = {
         title: values.title ?? source,
         asked: Number(bpw),
         tune,
         arguments: more,
-        bpw: honest,
-        fileBytes,
-        seconds,
-        cpuSeconds,
-        peakRssBytes,
-        quality,
-        stages,
+        ...figuresOf(result),
       };
       console.log(JSON.stringify(row));
       if (values.json) appendFileSync(values.json, `${JSON.stringify(row)}\n`);

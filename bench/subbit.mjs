@@ -14,3 +14,8 @@ export function subbit(args) {
   console.error(`subbit ${args.join(" ")} ended with ${run.status}`);
   return undefined;
 }
+
+/** What rows keep of a result of `compress`. */
+export function figuresOf({ bpw, paperBpw, fileBytes, seconds, cpuSeconds, peakRssBytes, quality, stages }) {
+  return { bpw, paperBpw, fileBytes, seconds, cpuSeconds, peakRssBytes, quality, stages };
+}
