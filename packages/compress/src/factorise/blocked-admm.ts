@@ -108,6 +108,7 @@ async function halfIteration(
   const factorCodes = signedLevels(other, rank);
   const inverse = await invertedGram(other, factorCodes, rho, run, programs);
   const size = Float32Array.of(norm);
+  const room = programs.buffer("next", Math.min(slab, self.levels.length) * rank);
   let largest = 0;
   const own = magnitudes(self);
   for (let begin = 0; begin < self.levels.length; begin += slab) {
@@ -115,7 +116,8 @@ async function halfIteration(
     const end = Math.min(begin + slab, self.levels.length);
     const program = await programs.update(end - begin, otherLength);
     const latents = self.latents.subarray(begin * rank, end * rank);
-    const { next, means } = await program.run({
+    const next = room.subarray(0, latents.length);
+    const feeds = {
       codes: codes.subarray(begin * otherLength, end * otherLength),
       codeScales: scales.subarray(begin, end).map((scale) => scale * other.step),
       factor: factorCodes,
@@ -124,7 +126,8 @@ async function halfIteration(
       pull: Float32Array.of(norm * rho),
       latents,
       magnitudes: own.subarray(begin, end),
-    });
+    };
+    const { means } = await program.run(feeds, { next });
     latents.set(next);
     means.forEach((mean, i) => {
       own[begin + i] = mean / self.equaliser[begin + i];
@@ -148,24 +151,29 @@ async function invertedGram(
   const largest = shares.reduce((best, share) => Math.max(best, share), TINY);
   const weights = shares.map((share) => Math.round((share / largest) * LARGEST_CODE));
   const diagonal = weights.reduce((sum, weight, i) => sum + weight * levels[i], 0);
-  const gram = new Float32Array(rank * rank);
+  const gram = programs.buffer("gram", rank * rank).fill(0);
+  const sums = programs.buffer("sums", rank * rank);
   for (let begin = 0; begin < levels.length; begin += slab) {
     const end = Math.min(begin + slab, levels.length);
     const program = await programs.gram(end - begin);
-    const { sums } = await program.run({
+    const feeds = {
       codes: codes.subarray(begin * rank, end * rank),
       weights: weights.subarray(begin, end),
-    });
+    };
+    await program.run(feeds, { sums });
     for (let i = 0; i < gram.length; i++) gram[i] += sums[i];
   }
   for (let i = 0; i < gram.length; i++) gram[i] /= diagonal;
   const schedule = scheduleRow(rho, settingsOf(rank, variant, false));
+  // The sums are added up by now: their room serves the inverse.
+  const inverse = sums;
   if (!programs.careful) {
-    const { inverse, error } = await (await programs.inverse(false)).run({ gram, schedule });
+    const { error } = await (await programs.inverse(false)).run({ gram, schedule }, { inverse });
     if (error[0] <= INVERSE_ERROR_LIMIT ** 2 * rank) return inverse;
     programs.careful = true;
   }
-  return (await (await programs.inverse(true)).run({ gram, schedule })).inverse;
+  await (await programs.inverse(true)).run({ gram, schedule }, { inverse });
+  return inverse;
 }
 
 function settingsOf(rank: number, { ridge, smallestRho }: BlockedRun["variant"], careful: boolean) {
@@ -212,10 +220,12 @@ function signedLevels({ latents, levels }: Factor, rank: number): Int8Array {
   return codes;
 }
 
-/** Programs of one run, made when first needed. */
+/** Programs of one run, made when first needed, and the arrays that they write into. */
 class BlockedPrograms {
   /** Whether a plain inverse was too far off once. */
   careful = false;
+  /** Kept from slab to slab: what a program allocates for results is given back too late to bound memory. */
+  readonly #buffers = new Map<string, Float32Array>();
   readonly #rank: number;
   readonly #variant: BlockedRun["variant"];
   readonly #programs: Programs;
@@ -224,6 +234,15 @@ class BlockedPrograms {
     this.#rank = shape.rank;
     this.#variant = variant;
     this.#programs = new Programs(threads);
+  }
+
+  /** The array of a name, as the last use left it. */
+  buffer(name: string, length: number): Float32Array {
+    const known = this.#buffers.get(name);
+    if (known !== undefined && known.length >= length) return known.subarray(0, length);
+    const made = new Float32Array(length);
+    this.#buffers.set(name, made);
+    return made;
   }
 
   gram(height: number): Promise<Program> {

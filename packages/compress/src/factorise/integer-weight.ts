@@ -58,6 +58,18 @@ export function integerWeight(weight: Float32Array, rows: number, cols: number):
   };
 }
 
+/** The codes of the transposed matrix. */
+export function transposedCodes(codes: IntegerWeight): IntegerWeight {
+  return {
+    outCodes: codes.inCodes,
+    outCodeScales: codes.inCodeScales,
+    outEqualiser: codes.inEqualiser,
+    inCodes: codes.outCodes,
+    inCodeScales: codes.outCodeScales,
+    inEqualiser: codes.outEqualiser,
+  };
+}
+
 interface Encoded {
   readonly codes: Uint8Array;
   readonly scales: Float32Array;

@@ -1,7 +1,8 @@
 /** Errors of a stored linear against the matrix it stands for. */
-import { type FactoredLinear, type OneBitLinear, unpackSigns } from "@subbit/core";
+import { type FactoredLinear, type OneBitLinear, transposeSigns, unpackSigns } from "@subbit/core";
 import type { Programs } from "./programs.js";
-import { signedEnvelope, transposed } from "./sign-path.js";
+import { residualOf } from "./row-slabs.js";
+import { signedEnvelope } from "./sign-path.js";
 import type { Importance } from "./types.js";
 
 /** Relative errors, plain and weighted by the importance as given (not shrunk). */
@@ -37,10 +38,8 @@ async function factoredError(
   for (const path of paths) {
     const { rank, envelope, outSigns, inSigns, outScales, inScales, midIn, midOut } = path;
     const out = signedEnvelope(unpackSigns(outSigns), envelope, outScales, midOut);
-    const signs = unpackSigns(inSigns);
-    const right = signedEnvelope(transposed(signs, rank, cols), envelope, inScales, midIn);
-    const program = await programs.residual({ rows, cols, rank });
-    left = (await program.run({ weight: left, left: out, right })).residual;
+    const right = signedEnvelope(unpackSigns(transposeSigns(inSigns)), envelope, inScales, midIn);
+    left = await residualOf(left, out, right, { rows, cols, rank }, programs);
   }
   return left;
 }

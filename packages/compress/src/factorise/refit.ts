@@ -7,6 +7,7 @@ import type { AdmmShape } from "./admm-program.js";
 import { conjugateGradients } from "./conjugate-gradients.js";
 import type { Envelope } from "./methods/method.js";
 import type { Programs } from "./programs.js";
+import { residualOf, rowSlabs } from "./row-slabs.js";
 import { leftFactor, rightFactor, signedEnvelope, type SignPath } from "./sign-path.js";
 
 /** Rounds over all vectors; ADMM ends so near the optimum that the second one changes the sixth digit. */
@@ -52,10 +53,9 @@ export async function subtract(
   programs: Programs,
   sign: 1 | -1 = 1,
 ): Promise<Float32Array> {
-  const program = await programs.residual(shape);
   const left = leftFactor(path);
   if (sign < 0) for (let i = 0; i < left.length; i++) left[i] = -left[i];
-  return (await program.run({ weight, left, right: rightFactor(path) })).residual;
+  return residualOf(weight, left, rightFactor(path), shape, programs);
 }
 
 /** The path with refitted scales. */
@@ -68,7 +68,7 @@ export async function refitPath(
   if ((path.envelope ?? 1) !== 1) return path;
   const equations = gram
     ? await metricEquations(weight, gram, shape, programs)
-    : await plainEquations(weight, shape, programs);
+    : plainEquations(weight, shape, programs);
   let { outScales, inScales, midScales } = path;
   for (let round = 0; round < (gram ? METRIC_ROUNDS : ROUNDS); round++) {
     if (midScales) {
@@ -92,19 +92,14 @@ export async function refitPath(
 type Best = (left: Float32Array, right: Float32Array, scales: Float32Array) => Promise<Float32Array>;
 type Equations = Readonly<Record<"rows" | "cols" | "middle", Best>>;
 
-async function plainEquations(
-  weight: Float32Array,
-  shape: AdmmShape,
-  programs: Programs,
-): Promise<Equations> {
-  const dots = await programs.dots(shape);
+function plainEquations(weight: Float32Array, shape: AdmmShape, programs: Programs): Equations {
   return {
     rows: async (left, right, scales) => {
-      const { rowDots, rowSquares } = await dots.run({ weight, left, right });
+      const { rowDots, rowSquares } = await dotsOf(weight, left, right, shape, programs);
       return rescaled(scales, rowDots, rowSquares);
     },
     cols: async (left, right, scales) => {
-      const { colDots, colSquares } = await dots.run({ weight, left, right });
+      const { colDots, colSquares } = await dotsOf(weight, left, right, shape, programs);
       return rescaled(scales, colDots, colSquares);
     },
     middle: async (left, right, scales) => {
@@ -113,6 +108,33 @@ async function plainEquations(
       return conjugateGradients(matrix, vector, scales, TOLERANCE);
     },
   };
+}
+
+/** The outputs of `compileDots`, from slabs of rows. */
+async function dotsOf(
+  weight: Float32Array,
+  left: Float32Array,
+  right: Float32Array,
+  { rows, cols, rank }: AdmmShape,
+  programs: Programs,
+) {
+  const [rowDots, rowSquares] = [new Float32Array(rows), new Float32Array(rows)];
+  const [colDots, colSquares] = [new Float32Array(cols), new Float32Array(cols)];
+  for (const [begin, end] of rowSlabs(rows, cols)) {
+    const program = await programs.dots({ rows: end - begin, cols, rank });
+    const slab = await program.run({
+      weight: weight.subarray(begin * cols, end * cols),
+      left: left.subarray(begin * rank, end * rank),
+      right,
+    });
+    rowDots.set(slab["rowDots"], begin);
+    rowSquares.set(slab["rowSquares"], begin);
+    for (let col = 0; col < cols; col++) {
+      colDots[col] += slab["colDots"][col];
+      colSquares[col] += slab["colSquares"][col];
+    }
+  }
+  return { rowDots, rowSquares, colDots, colSquares };
 }
 
 async function metricEquations(

@@ -6,8 +6,9 @@ import {
   type OneBitLinear,
   packSigns,
   type ScaleBits,
+  signAt,
+  type SignMatrix,
   storedForm,
-  unpackSigns,
 } from "@subbit/core";
 import type { Weights } from "./importance.js";
 import type { Envelope } from "./methods/method.js";
@@ -73,13 +74,16 @@ function checkFinite(...vectors: readonly (Float32Array | undefined)[]): void {
   throw inputError("The factorisation ran out of the numbers' range; check the weight for absurd values.");
 }
 
-/** Sizes of the latents with the signs that are stored (the stored form moves signs between the factors of a path). */
+/**
+ * Sizes of the latents with the signs that are stored (the stored form moves signs between the factors of a path). The
+ * paths' own arrays may be among the results.
+ */
 export function alignLatents(paths: readonly SignPath[], linear: FactoredLinear): PathLatents[] {
   return paths.map((path, p) => {
     const { outSigns, inSigns, rank } = linear.paths[p];
     return {
-      outLatents: signed(path.outLatents, unpackSigns(outSigns)),
-      inLatents: signed(transposed(path.inLatents, linear.cols, rank), unpackSigns(inSigns)),
+      outLatents: takeSigns(path.outLatents, outSigns),
+      inLatents: takeSigns(transposed(path.inLatents, linear.cols, rank), inSigns),
     };
   });
 }
@@ -87,12 +91,18 @@ export function alignLatents(paths: readonly SignPath[], linear: FactoredLinear)
 /** The weight at unit root mean square, with the signs that are stored. */
 export function alignFullLatents(weight: Float32Array, linear: OneBitLinear): Float32Array {
   const size = rootMeanSquare(weight) || 1;
-  return signed(
+  return takeSigns(
     weight.map((value) => value / size),
-    unpackSigns(linear.signs),
+    linear.signs,
   );
 }
 
-function signed(sizes: Float32Array, signs: Float32Array): Float32Array {
-  return sizes.map((value, i) => Math.max(Math.abs(value), SMALLEST_LATENT) * signs[i]);
+/** In place. */
+function takeSigns(sizes: Float32Array, signs: SignMatrix): Float32Array {
+  for (let row = 0, at = 0; row < signs.rows; row++) {
+    for (let col = 0; col < signs.cols; col++, at++) {
+      sizes[at] = Math.max(Math.abs(sizes[at]), SMALLEST_LATENT) * signAt(signs, row, col);
+    }
+  }
+  return sizes;
 }

@@ -3,10 +3,10 @@ import type { AdmmShape, AdmmVariant } from "../admm-program.js";
 import { runAdmm } from "../admm.js";
 import { BLOCKED_ENTRIES, runBlockedAdmm } from "../blocked-admm.js";
 import { runEnvelopeAdmm } from "../envelope-admm.js";
-import { integerWeight } from "../integer-weight.js";
-import type { SignPath } from "../sign-path.js";
+import { integerWeight, transposedCodes } from "../integer-weight.js";
+import { type SignPath, transposePath } from "../sign-path.js";
 import { fromLowRank } from "../spectral-start.js";
-import { type FactoredMethod, type PathStart, tall } from "./method.js";
+import { type FactoredMethod, type PathStart, type PathTask, tall } from "./method.js";
 
 export interface AnnealingSettings {
   readonly variant: AdmmVariant;
@@ -37,23 +37,43 @@ export function annealingStart(tuned: AnnealingSettings, official: AnnealingSett
     overcomplete: true,
     metric: true,
     refit: true,
-    find: tall(async (task) => {
-      const { programs, shape, weight, schedule, iterations, seed, path, signal, onIteration } = task;
-      const { variant, rho, finish } = settings[schedule];
-      const rhos = Array.from({ length: iterations }, (_, t) => rho(t, iterations));
-      if (task.gram) {
-        const found = await runEnvelopeAdmm({ task, variant, rhos, start: await fromLowRank(task) });
-        return finish ? finish(found) : found;
-      }
-      const run = { shape, variant, weight, rhos, seed, stream: path, signal, onIteration };
-      const codes =
-        isLarge(shape) && variant.integer ? integerWeight(weight, shape.rows, shape.cols) : undefined;
-      const found = codes
-        ? await runBlockedAdmm({ ...run, codes, threads: programs.threads })
-        : await runAdmm({ ...run, program: (actual, careful) => programs.admm(shape, actual, careful) });
+    find: async (task) => {
+      const { variant, rho, finish } = settings[task.schedule];
+      const rhos = Array.from({ length: task.iterations }, (_, t) => rho(t, task.iterations));
+      const found = (await annealBlocked(task, variant, rhos)) ?? (await annealWhole(task, variant, rhos));
       return finish ? finish(found) : found;
-    }),
+    },
   };
+}
+
+/** By slabs, where the matrix is large and codes do not lose too much of it. */
+async function annealBlocked(
+  { shape, gram, weight, programs, seed, path, signal, onIteration }: PathTask,
+  variant: AdmmVariant,
+  rhos: readonly number[],
+): Promise<SignPath | undefined> {
+  if (gram || !variant.integer || !isLarge(shape)) return undefined;
+  const codes = integerWeight(weight, shape.rows, shape.cols);
+  if (!codes) return undefined;
+  const run = { variant, rhos, seed, stream: path, signal, onIteration, threads: programs.threads };
+  const { rows, cols, rank } = shape;
+  // As `tall`, without a transposed copy of a large matrix.
+  if (rows >= cols) return runBlockedAdmm({ ...run, shape, codes });
+  const turned = { shape: { rows: cols, cols: rows, rank }, codes: transposedCodes(codes) };
+  return transposePath(await runBlockedAdmm({ ...run, ...turned }));
+}
+
+/** In one program. */
+function annealWhole(task: PathTask, variant: AdmmVariant, rhos: readonly number[]): Promise<SignPath> {
+  const find = tall(async (upright) => {
+    const { programs, shape, weight, seed, path, signal, onIteration } = upright;
+    if (upright.gram) {
+      return runEnvelopeAdmm({ task: upright, variant, rhos, start: await fromLowRank(upright) });
+    }
+    const run = { shape, variant, weight, rhos, seed, stream: path, signal, onIteration };
+    return runAdmm({ ...run, program: (actual, careful) => programs.admm(shape, actual, careful) });
+  });
+  return find(task);
 }
 
 /** Whether one program would hold too many copies of the factors. */
