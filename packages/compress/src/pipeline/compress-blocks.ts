@@ -7,7 +7,7 @@ import { type LinearRole, throwIfAborted } from "@subbit/core";
 import type { Moments } from "../calibrate/calibrate.js";
 import { type Artefact, floats } from "../ledger/artefact.js";
 import type { Json } from "../ledger/canonical.js";
-import type { StepKey, StepSpec } from "../ledger/ledger.js";
+import type { StepKey, StepResult, StepSpec } from "../ledger/ledger.js";
 import { LatentSteps } from "../optimise/latent-step.js";
 import { blockFromArtefact, blockToArtefact } from "../student/artefact.js";
 import { blockForms, stateFeeds } from "../student/feeds.js";
@@ -75,6 +75,8 @@ class BlockCompressor {
   readonly #latentSteps: LatentSteps;
   /** Whether blocks are tuned, and so depend on those before them. */
   readonly #tuned: boolean;
+  /** Makes the blocks that are tuned, where nothing before it changes what is factorised. */
+  readonly #plain: BlockCompressor | undefined;
   #student: Activations | undefined;
   #teacher: Activations | undefined;
 
@@ -85,9 +87,13 @@ class BlockCompressor {
     this.#pool = new FactorisePool(context.compile.threads ?? 1, context.signal);
     this.#latentSteps = new LatentSteps(1, context.compile);
     this.#tuned = tuned;
+    const { blocks, factorise } = context.recipe;
+    const untouched = tuned && blocks.denseEpochs === 0 && factorise.gram === "diagonal";
+    this.#plain = untouched ? new BlockCompressor(context, moments, momentsKey, false) : undefined;
   }
 
   async close(): Promise<void> {
+    await this.#plain?.close();
     await this.#pool.close();
     await this.#latentSteps.dispose();
     await this.#student?.close();
@@ -95,7 +101,7 @@ class BlockCompressor {
   }
 
   async all(): Promise<CompressedBlocks> {
-    const { spec, ledger, model, plan, onProgress, signal } = this.#context;
+    const { spec, model, plan, onProgress, signal } = this.#context;
     const blocks: BlockState[] = [];
     const keys: StepKey[] = [];
     const summaries: BlockSummary[] = [];
@@ -103,9 +109,7 @@ class BlockCompressor {
       throwIfAborted(signal);
       onProgress({ stage: "blocks", done: layer, total: spec.layers, unit: "blocks" });
       const inputs = this.#tuned && layer > 0 ? [this.#momentsKey, keys[layer - 1]] : [this.#momentsKey];
-      const step = this.#spec(`block-${layer}`, layer, { tuned: this.#tuned }, inputs);
-      const { artefact, key, reused } = await ledger.step(step, () => this.#block(layer, blocks, inputs));
-      if (!reused) await ledger.forget(`part-${layer}-`);
+      const { artefact, key } = await this.#step(layer, blocks, inputs);
       keys.push(key);
       blocks.push(await blockFromArtefact(model, layer, plan.rows, artefact));
       if (artefact.json !== null) summaries.push(artefact.json as unknown as BlockSummary);
@@ -119,6 +123,20 @@ class BlockCompressor {
       lossBefore: mean(summaries.map((summary) => summary.lossBefore)),
       lossAfter: mean(summaries.map((summary) => summary.lossAfter)),
     };
+  }
+
+  /** One block by itself, where none depends on another. */
+  async one(layer: number): Promise<BlockState> {
+    const { artefact } = await this.#step(layer, [], [this.#momentsKey]);
+    return blockFromArtefact(this.#context.model, layer, this.#context.plan.rows, artefact);
+  }
+
+  async #step(layer: number, before: readonly BlockState[], inputs: readonly StepKey[]): Promise<StepResult> {
+    const { ledger } = this.#context;
+    const step = this.#spec(`block-${layer}`, layer, { tuned: this.#tuned }, inputs);
+    const result = await ledger.step(step, () => this.#block(layer, before, inputs));
+    if (!result.reused) await ledger.forget(`part-${layer}-`);
+    return result;
   }
 
   #spec(name: string, layer: number, extra: Json, inputs: readonly StepKey[]): StepSpec {
@@ -147,6 +165,7 @@ class BlockCompressor {
     let state = copyBlock(await readDenseBlock(model, layer));
     if (rows.every((row) => row.kind === "dense")) return blockToArtefact(state);
     const data = this.#tuned ? await this.#data(layer, before) : undefined;
+    if (data && this.#plain) return this.#tune(await this.#plain.one(layer), data, before, layer);
     const gram = this.#gramsOf(layer, data);
     let keys = inputs;
     for (const [index, group] of linearGroups(plan.method, plan.schedule).entries()) {
@@ -171,7 +190,15 @@ class BlockCompressor {
         linears: { ...state.linears, ...Object.fromEntries(made.map((one) => [one.role, one.linear])) },
       };
     }
-    if (!data) return blockToArtefact(state);
+    return data ? this.#tune(state, data, before, layer) : blockToArtefact(state);
+  }
+
+  async #tune(
+    state: BlockState,
+    data: BlockData,
+    before: readonly BlockState[],
+    layer: number,
+  ): Promise<Artefact> {
     const { state: tuned, lossBefore, lossAfter } = await this.#train(state, data, "signs", layer);
     await this.#advance([...before, tuned], layer + 1);
     return { ...blockToArtefact(tuned), json: { lossBefore, lossAfter } };
