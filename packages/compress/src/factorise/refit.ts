@@ -7,7 +7,7 @@ import type { AdmmShape } from "./admm-program.js";
 import { conjugateGradients } from "./conjugate-gradients.js";
 import type { Envelope } from "./methods/method.js";
 import type { Programs } from "./programs.js";
-import { residualOf, rowSlabs } from "./row-slabs.js";
+import { residualOf, largeRowSlabs } from "./row-slabs.js";
 import { leftFactor, rightFactor, signedEnvelope, type SignPath } from "./sign-path.js";
 
 /** Rounds over all vectors; ADMM ends so near the optimum that the second one changes the sixth digit. */
@@ -120,7 +120,7 @@ async function dotsOf(
 ) {
   const [rowDots, rowSquares] = [new Float32Array(rows), new Float32Array(rows)];
   const [colDots, colSquares] = [new Float32Array(cols), new Float32Array(cols)];
-  for (const [begin, end] of rowSlabs(rows, cols)) {
+  for (const [begin, end] of largeRowSlabs(rows, cols)) {
     const program = await programs.dots({ rows: end - begin, cols, rank });
     const slab = await program.run({
       weight: weight.subarray(begin * cols, end * cols),

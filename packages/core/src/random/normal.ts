@@ -24,13 +24,14 @@ export function uniformWords(count: number, { seed, stream = 0 }: RandomStream):
 /** [count] standard normal variates (Box and Muller, 1958): words 2i and 2i + 1 give variates 2i and 2i + 1. */
 export function normalVariates(count: number, options: RandomStream): Float32Array {
   const words = uniformWords(count + (count & 1), options);
-  const variates = new Float32Array(count);
+  // In the words' own memory, which a pair of them is read from before it is written: matrices may be gigabytes.
+  const variates = new Float32Array(words.buffer);
   for (let i = 0; i < count; i += 2) {
     // The half keeps the logarithm's argument inside (0, 1).
     const radius = Math.sqrt(-2 * Math.log((words[i] + 0.5) / 2 ** 32));
     const angle = (2 * Math.PI * words[i + 1]) / 2 ** 32;
     variates[i] = radius * Math.cos(angle);
-    if (i + 1 < count) variates[i + 1] = radius * Math.sin(angle);
+    variates[i + 1] = radius * Math.sin(angle);
   }
-  return variates;
+  return variates.length === count ? variates : variates.slice(0, count);
 }
