@@ -14,6 +14,8 @@ export const LARGEST_CODE = 127;
 export const LEVELS = 63;
 /** A matrix that codes lose more of is worked on in floats: outliers far beyond the rest of their row. */
 const LARGEST_LOSS = 0.03;
+/** The same for a matrix too large for floats: still far below what signs leave of it. */
+export const LARGEST_LOSS_OF_LARGE = 0.1;
 
 /** By the names of an integer program's inputs. */
 export type IntegerWeight = {
@@ -25,8 +27,13 @@ export type IntegerWeight = {
   readonly inEqualiser: Float32Array;
 };
 
-/** Codes of weight [rows, cols], or nothing when they would lose too much. */
-export function integerWeight(weight: Float32Array, rows: number, cols: number): IntegerWeight | undefined {
+/** Codes of weight [rows, cols], or nothing when products would lose more than a share `loss` to their rounding. */
+export function integerWeight(
+  weight: Float32Array,
+  rows: number,
+  cols: number,
+  loss = LARGEST_LOSS,
+): IntegerWeight | undefined {
   const outEqualiser = new Float32Array(rows);
   const inEqualiser = new Float32Array(cols);
   const squares = new Float64Array(cols);
@@ -47,7 +54,7 @@ export function integerWeight(weight: Float32Array, rows: number, cols: number):
   }
   const out = encodeRows(weight, rows, cols, inEqualiser);
   const into = encodeColumns(weight, rows, cols, outEqualiser);
-  if (Math.max(out.loss, into.loss) > LARGEST_LOSS) return undefined;
+  if (Math.max(out.loss, into.loss) > loss) return undefined;
   return {
     outCodes: out.codes,
     outCodeScales: out.scales,
@@ -73,7 +80,7 @@ export function transposedCodes(codes: IntegerWeight): IntegerWeight {
 interface Encoded {
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
-  /** Relative error of the codes. */
+  /** Relative error of the codes, entries weighed by the equaliser as a product with a factor of its sizes does. */
   readonly loss: number;
 }
 
@@ -90,10 +97,11 @@ function encodeRows(weight: Float32Array, rows: number, cols: number, equaliser:
     }
     const scale = (scales[row] = largest / LARGEST_CODE || 1);
     for (let col = 0; col < cols; col++) {
-      const code = Math.round((weight[at + col] * equaliser[col]) / scale);
+      const value = weight[at + col] * equaliser[col];
+      const code = Math.round(value / scale);
       codes[at + col] = code + ZERO_POINT;
-      lost += (weight[at + col] - (code * scale) / equaliser[col]) ** 2;
-      whole += weight[at + col] ** 2;
+      lost += (value - code * scale) ** 2;
+      whole += value ** 2;
     }
   }
   return { codes, scales, loss: whole > 0 ? Math.sqrt(lost / whole) : 0 };
@@ -120,10 +128,10 @@ function encodeColumns(weight: Float32Array, rows: number, cols: number, equalis
       const right = Math.min(left + TILE, cols);
       for (let row = top; row < bottom; row++) {
         for (let col = left; col < right; col++) {
-          const value = weight[row * cols + col];
-          const code = Math.round((value * equaliser[row]) / scales[col]);
+          const value = weight[row * cols + col] * equaliser[row];
+          const code = Math.round(value / scales[col]);
           codes[col * rows + row] = code + ZERO_POINT;
-          lost += (value - (code * scales[col]) / equaliser[row]) ** 2;
+          lost += (value - code * scales[col]) ** 2;
           whole += value ** 2;
         }
       }

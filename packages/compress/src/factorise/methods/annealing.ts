@@ -3,7 +3,7 @@ import type { AdmmShape, AdmmVariant } from "../admm-program.js";
 import { runAdmm } from "../admm.js";
 import { BLOCKED_ENTRIES, runBlockedAdmm } from "../blocked-admm.js";
 import { runEnvelopeAdmm } from "../envelope-admm.js";
-import { integerWeight, transposedCodes } from "../integer-weight.js";
+import { integerWeight, LARGEST_LOSS_OF_LARGE, transposedCodes } from "../integer-weight.js";
 import { type SignPath, transposePath } from "../sign-path.js";
 import { fromLowRank } from "../spectral-start.js";
 import { type FactoredMethod, type PathStart, type PathTask, tall } from "./method.js";
@@ -53,7 +53,7 @@ async function annealBlocked(
   rhos: readonly number[],
 ): Promise<SignPath | undefined> {
   if (gram || !variant.integer || !isLarge(shape)) return undefined;
-  const codes = integerWeight(weight, shape.rows, shape.cols);
+  const codes = integerWeight(weight, shape.rows, shape.cols, LARGEST_LOSS_OF_LARGE);
   if (!codes) return undefined;
   const run = { variant, rhos, seed, stream: path, signal, onIteration, threads: programs.threads };
   const { rows, cols, rank } = shape;
