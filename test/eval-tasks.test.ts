@@ -141,6 +141,40 @@ describe("--work", () => {
     expect(tasks["piqa"].rows[0].logLikelihoods).toEqual([-1, -2]);
   });
 
+  it("keeps what was scored before Ctrl-C", async () => {
+    const folderOf = join(folder, "stopped");
+    const long = join(folder, "long.jsonl");
+    const rows = Array.from({ length: 300 }, (_, i) => ({
+      context: `${i} `.repeat(50),
+      choices: ["a", "b"],
+      gold: 0,
+    }));
+    writeFileSync(long, lines(rows));
+    const scored = (): number => {
+      const [name] = existsSync(folderOf) ? readdirSync(folderOf) : [];
+      return name === undefined ? 0 : readFileSync(join(folderOf, name), "utf8").split("\n").length - 2;
+    };
+    const stopped = ["eval", model, "--tasks", long, "--work", folderOf, "--device", "reference"];
+    const run = await runCli(stopped, {
+      onStart: (child) => {
+        const timer = setInterval(() => {
+          if (scored() < 2) return;
+          clearInterval(timer);
+          child.kill("SIGINT");
+        }, 20);
+        child.on("close", () => clearInterval(timer));
+      },
+    });
+    expect(run.exitCode, run.stderr).toBe(130);
+    const kept = scored();
+    expect(kept).toBeGreaterThanOrEqual(2);
+    expect(kept).toBeLessThan(rows.length);
+    const { tasks } = await runJson<EvalJson>([...stopped, "--limit", String(kept)]);
+    expect(tasks["long"].n).toBe(kept);
+    // Nothing was scored again.
+    expect(scored()).toBe(kept);
+  }, 120_000);
+
   it("refuses a file that is no journal", async () => {
     const folderOf = join(folder, "foreign");
     const foreign = [...args.slice(0, -1), folderOf, "--limit", "1"];
@@ -162,8 +196,10 @@ describe("what does not fit is said before the model is loaded", () => {
     ["a task without data", ["--tasks", "piqa"], 2, /--data/],
     ["a task twice", ["--tasks", "piqa,piqa", "--data", data], 2, /twice/],
     ["rows without a task", ["--text", own, "--limit", "2"], 2, /--limit was given without --tasks/],
+    ["windows without a text", ["--tasks", own, "--windows", "2"], 2, /--windows was given without --text/],
     ["rows beyond the file", ["--tasks", "piqa", "--data", data, "--offset", "4"], 2, /has only 4/],
     ["no rows asked for", ["--tasks", "piqa", "--data", data, "--limit", "0"], 2, /at least 1/],
+    ["a file for a work folder", ["--tasks", own, "--work", own], 2, /is no folder/],
     ["absent data", ["--tasks", "boolq", "--data", data], 3, /boolq\.jsonl/],
     ["an absent file", ["--tasks", at("absent.jsonl")], 3, /absent\.jsonl/],
   ])("%s", async (_, args, exitCode, reason) => {

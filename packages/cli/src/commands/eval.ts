@@ -104,14 +104,20 @@ async function evaluate(context: Context, source: string, options: EvalOptions):
   });
 }
 
-function checkOptions({ text, tasks, data, limit, offset, work }: EvalOptions): void {
+function checkOptions(options: EvalOptions): void {
+  const { text, tasks, data, limit, offset, work, seqlen, windows } = options;
   if (text === undefined && tasks === undefined) {
     throw new SubbitError("usage", "Nothing to measure was given; give --text FILE or --tasks NAMES.");
   }
-  const stray = Object.entries({ data, limit, offset, work }).find(([, value]) => value !== undefined);
-  if (tasks === undefined && stray !== undefined) {
-    throw new SubbitError("usage", `--${stray[0]} was given without --tasks; give both or neither.`);
-  }
+  if (tasks === undefined) refuseAny({ data, limit, offset, work }, "--tasks");
+  if (text === undefined) refuseAny({ seqlen, windows }, "--text");
+}
+
+/** Throws `usage` for the first option that was given without the one that it belongs to. */
+function refuseAny(options: Readonly<Record<string, unknown>>, owner: string): void {
+  const stray = Object.keys(options).find((name) => options[name] !== undefined);
+  if (stray === undefined) return;
+  throw new SubbitError("usage", `--${stray} was given without ${owner}; give both or neither.`);
 }
 
 /** Fields and lines of the report. */

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readFile, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { inputError, MAX_TEXT_BYTES, type Model } from "@subbit/core";
+import { inputError, MAX_TEXT_BYTES, SubbitError, type Model } from "@subbit/core";
 import type { LogLikelihoods, ScoreStore } from "@subbit/evaluate";
 import type { BackendOptions } from "../backends.js";
 import type { Context } from "../context.js";
@@ -31,7 +31,7 @@ export class ScoreJournal implements ScoreStore {
    * @param modelKey hexadecimal, of everything that scores depend on
    */
   static async open(folder: string, modelKey: string): Promise<ScoreJournal> {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const path = join(folder, `scores-${modelKey.slice(0, 16)}.jsonl`);
     const file = await open(path, "a");
     try {
@@ -64,6 +64,16 @@ export class ScoreJournal implements ScoreStore {
 
   close(): Promise<void> {
     return this.#file.close();
+  }
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== "EEXIST" && code !== "ENOTDIR") throw cause;
+    throw new SubbitError("usage", `--work ${folder} is no folder; give another name.`, { cause });
   }
 }
 
