@@ -87,7 +87,7 @@ async function runtimeForward(
       logits: await runtime.logits(ids, { signal }),
       ...(hidden && { hidden: await runtime.hidden(ids, { signal }) }),
     }),
-    tiles: (ids) => runtime.tiles(ids, signal),
+    tiles: (ids, tilesSignal = signal, from = 0) => runtime.tiles(ids, tilesSignal, from),
     dispose: () => runtime.dispose(),
   };
 }
@@ -121,9 +121,9 @@ function wholeForward(
     name: model.checkpoint.name,
     vocabSize: model.spec.vocabSize,
     run,
-    async *tiles(ids): AsyncGenerator<LogitTile> {
+    async *tiles(ids, _signal, from = 0): AsyncGenerator<LogitTile> {
       const { logits } = await run([...ids], false);
-      yield { count: ids.length, logits };
+      yield { count: ids.length - from, logits: logits.subarray(from * model.spec.vocabSize) };
     },
     dispose: () => Promise.resolve(),
   };

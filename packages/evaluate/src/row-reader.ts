@@ -8,9 +8,10 @@ export class RowReader {
   #tile: LogitTile | undefined;
   #next = 0;
 
-  constructor(scorer: Scorer, ids: Int32Array, signal?: AbortSignal) {
+  /** @param from first position that is read */
+  constructor(scorer: Scorer, ids: Int32Array, signal?: AbortSignal, from = 0) {
     this.#scorer = scorer;
-    this.#tiles = scorer.tiles(ids, signal)[Symbol.asyncIterator]();
+    this.#tiles = scorer.tiles(ids, signal, from)[Symbol.asyncIterator]();
   }
 
   /** [vocab] of the next position; valid until the next call. */

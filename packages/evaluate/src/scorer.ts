@@ -13,8 +13,11 @@ export interface Scorer {
   readonly name: string;
   readonly vocabSize: number;
   /**
-   * Logits of every position of `ids`, in order, in tiles of the scorer's choosing: position t sees ids 0..t and nothing
-   * of an earlier call. Pulled, so that two models advance together and no window's logits are held whole.
+   * Logits of every position of `ids` from `from` on, in order, in tiles of the scorer's choosing: position t sees ids 0..t and
+   * nothing of an earlier call, though what an earlier call computed of the same beginning may be used again. Pulled, so that
+   * two models advance together and no window's logits are held whole.
+   *
+   * @param from @default 0
    */
-  tiles(ids: Int32Array, signal?: AbortSignal): AsyncIterable<LogitTile>;
+  tiles(ids: Int32Array, signal?: AbortSignal, from?: number): AsyncIterable<LogitTile>;
 }

@@ -131,6 +131,39 @@ describe(`forward pass, seed ${SEED}`, () => {
     }
   });
 
+  it("gives from a position on the bits of the whole text, whatever the cache holds", async () => {
+    for (const factored of [undefined, { rank: 24, paths: 2, envelope: 1, mid: true }]) {
+      const model = tinyModel({ seed: SEED, ...(factored && { factored }) });
+      const runtime = await loadModel(model, undefined, { threads: 1, tileTokens: 16 });
+      const prefix = randomIds(30, 300);
+      const texts = [5, 1, 21].map((more) => [...prefix, ...randomIds(more, 300)]);
+      // Left by the program for single tokens, whose sums are rounded otherwise.
+      await runtime.complete(prefix.slice(0, 3), { maxTokens: 2 });
+      await runtime.complete(texts[0].slice(0, 4), { maxTokens: 1 });
+      const parts: { text: number[]; from: number; logits: number[] }[] = [];
+      for (const [text, from] of [
+        [texts[0], 29],
+        [texts[1], 30],
+        [texts[2], 12],
+        [texts[0], 0],
+        [texts[2], 50],
+      ] as const) {
+        const logits: number[] = [];
+        for await (const tile of runtime.tiles(text, undefined, from)) {
+          expect(tile.position).toBe(from + logits.length / 300);
+          logits.push(...tile.logits);
+        }
+        parts.push({ text, from, logits });
+      }
+      for (const { text, from, logits } of parts) {
+        runtime.reset();
+        expect(Float32Array.from(logits)).toEqual((await runtime.logits(text)).subarray(from * 300));
+      }
+      await expect(runtime.tiles(prefix, undefined, 31).next()).rejects.toThrow(/from position 31/);
+      await runtime.dispose();
+    }
+  });
+
   /** Sums of signs are rounded to 12 bits for one token, to 16 bits of a block's total for many: each within 6e-4. */
   const SIGN_PATHS = 4e-3;
   /** Of single positions around that error. */

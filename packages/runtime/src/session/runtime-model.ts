@@ -108,16 +108,31 @@ export class RuntimeModel {
     return logits;
   }
 
-  /** Logits of every position in tiles, so that no [tokens, vocabSize] is held. */
-  async *tiles(ids: ArrayLike<number>, signal?: AbortSignal): AsyncGenerator<LogitsTile, void, undefined> {
+  /**
+   * Logits of every position in tiles, so that no [tokens, vocabSize] is held. What the text before `from` shares with the last
+   * one is not computed again; logits have the same bits either way.
+   *
+   * @param from first position whose logits are wanted
+   */
+  async *tiles(
+    ids: ArrayLike<number>,
+    signal?: AbortSignal,
+    from = 0,
+  ): AsyncGenerator<LogitsTile, void, undefined> {
     const all = this.#checkIds(Array.from(ids));
     const { tileTokens: tile } = this.#runner.program;
-    const buffer = new Float32Array(Math.min(tile, all.length) * this.vocabSize);
-    for (let position = 0; position < all.length; position += tile) {
+    if (!(Number.isInteger(from) && from >= 0 && from <= all.length)) {
+      throw new SubbitError(
+        "usage",
+        `Logits from position ${from} on were asked for, but the text has ${all.length} tokens; give a whole number up to that.`,
+      );
+    }
+    const buffer = new Float32Array(Math.min(tile, all.length - from) * this.vocabSize);
+    for (let position = from; position < all.length; position += tile) {
       throwIfAborted(signal);
       const count = Math.min(tile, all.length - position);
       const logits = buffer.subarray(0, count * this.vocabSize);
-      await this.#runner.logitsOf(all, position, position + count, logits);
+      await this.#runner.logitsOf(all, position, position + count, logits, () => throwIfAborted(signal));
       yield { position, count, logits };
     }
   }

@@ -27,6 +27,8 @@ export class TileRunner {
   readonly #executor: Executor;
   readonly #mutex = new Mutex();
   #cached: readonly number[] = [];
+  /** How many of the first of them went through the `tile` program: evaluation builds on no others, whose bits differ. */
+  #tiled = 0;
   #failure: Error | undefined;
   readonly #sketch: HeadSketch | undefined;
 
@@ -109,12 +111,24 @@ export class TileRunner {
     return this.#read(pass.logits, count - 1, 1);
   }
 
-  /** Logits of ids[from .. to), one tile at most, [to - from, vocab] written to `out`. */
-  async logitsOf(ids: readonly number[], from: number, to: number, out: Float32Array): Promise<void> {
+  /**
+   * Logits of ids[from .. to), one tile at most, [to - from, vocab] written to `out`.
+   *
+   * @param beforeTile may throw to stop in between
+   */
+  async logitsOf(
+    ids: readonly number[],
+    from: number,
+    to: number,
+    out: Float32Array,
+    beforeTile?: () => void,
+  ): Promise<void> {
     await this.#mutex.run(async () => {
-      await this.#catchUp(ids, from);
-      await this.#run(this.program.tile, ids, from, to, 0);
-      this.#read(this.program.tile.logits, 0, to - from, out);
+      // What lacks before `from` shares a tile with it where both fit: tiles are computed in sixteens.
+      const enough = to - this.program.tileTokens;
+      const have = await this.#catchUp(ids, from, { enough, beforeTile });
+      await this.#run(this.program.tile, ids, have, to, from - have);
+      this.#read(this.program.tile.logits, from - have, to - from, out);
     });
   }
 
@@ -135,7 +149,7 @@ export class TileRunner {
         await this.#execute(part.start, part.end);
         states.push(this.#read(hidden[i], 0, to - from));
       }
-      this.#cached = ids.slice(0, to);
+      this.#keep(this.program.tile, ids, from, to);
       return states;
     });
   }
@@ -189,32 +203,50 @@ export class TileRunner {
     return this.#memory.buffer;
   }
 
-  /** The cache may hold another text by now; computes ids[0 .. from) again where it does. */
-  async #catchUp(ids: readonly number[], from: number): Promise<void> {
-    let have = Math.min(this.cachedPrefix(ids), from);
-    while (have < from) {
+  /**
+   * The cache may hold another text by now, or what another program left; computes ids[0 .. from) again where it does, but
+   * stops as soon as it reaches `enough`. Returns how many tokens it holds.
+   */
+  async #catchUp(
+    ids: readonly number[],
+    from: number,
+    { enough = from, beforeTile }: { enough?: number; beforeTile?: (() => void) | undefined } = {},
+  ): Promise<number> {
+    let have = Math.min(this.cachedPrefix(ids), this.#tiled, from);
+    while (have < enough) {
+      beforeTile?.();
       const to = Math.min(have + this.program.tileTokens, from);
       await this.#run(this.program.tile, ids, have, to, undefined);
       have = to;
     }
+    return have;
   }
 
   /** @param headFirst first token of the tile whose logits are wanted; undefined for none */
   async #run(
-    { embed, blocks, head }: Pass,
+    pass: Pass,
     ids: readonly number[],
     from: number,
     to: number,
     headFirst: number | undefined,
   ): Promise<void> {
     this.#prepare(ids, from, to, headFirst ?? 0);
+    const { embed, blocks, head } = pass;
     const end = headFirst === undefined ? blocks[blocks.length - 1].end : head.end;
     await this.#execute(embed.start, end);
+    this.#keep(pass, ids, from, to);
+  }
+
+  /** The cache holds ids[0 .. to) now, of which ids[from .. to) went through `pass`. */
+  #keep(pass: Pass, ids: readonly number[], from: number, to: number): void {
     this.#cached = ids.slice(0, to);
+    if (this.#tiled < from) return;
+    this.#tiled = pass === this.program.tile ? to : from;
   }
 
   #prepare(ids: readonly number[], from: number, to: number, headFirst: number): void {
     this.#cached = this.#cached.slice(0, from);
+    this.#tiled = Math.min(this.#tiled, from);
     const control = new Int32Array(this.#buffer, 0, (CTRL_TOKEN_IDS >>> 2) + this.program.tileTokens);
     control[CTRL_TOKENS >>> 2] = to - from;
     control[CTRL_POSITION >>> 2] = from;
