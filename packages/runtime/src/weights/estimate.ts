@@ -50,7 +50,7 @@ function denseBytes(rows: number, cols: number, bits: number): number {
 function storedBits(model: Model, tensor: string): number {
   const { checkpoint } = model;
   const dtype = checkpoint.tensors.get(tensor)?.dtype;
-  return checkpoint.format === "safetensors" && (dtype === "F16" || dtype === "BF16") ? 16 : 32;
+  return checkpoint.format !== "gguf" && (dtype === "F16" || dtype === "BF16") ? 16 : 32;
 }
 
 /** Keys and values of every layer for `capacity` positions. */
