@@ -47,6 +47,8 @@ export type { Metadata as GgufMetadata } from "./checkpoints/gguf/parse.js";
 export * from "./text/tokenizer.js";
 export { createChatTemplate, type ChatTemplate } from "./text/chat-template.js";
 export * from "./text/token-stream-decoder.js";
+export { OFFICIAL_LAYOUTS, officialLayout } from "./layouts/registry.js";
+export type * from "./layouts/official-layout.js";
 export { planSubbit, type PackedModel, type SubbitPlan } from "./layouts/subbit-write.js";
 export * from "./linears/narrow.js";
 export * from "./random/philox.js";

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
-import { inputError, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
+import { inputError, isPacked, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
 import type { CompressOptions, CompressResult, Plan, PlanOptions } from "@subbit/compress";
 import type { Preset, TuneLevel } from "@subbit/compress/choices";
@@ -145,7 +145,7 @@ async function compressCommand(
   const sizes = await planOptions(options);
   const { compress, planModel } = await import("@subbit/compress");
   return withModel(context, source, async (model) => {
-    if (model.manifest !== undefined) {
+    if (isPacked(model)) {
       throw inputError(`${source} is packed already; give the dense model that it was made from.`);
     }
     // A budget that cannot be met is said before any text is read.

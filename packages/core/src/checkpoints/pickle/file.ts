@@ -93,11 +93,7 @@ function stateDict(root: PickleValue, file: string): PickleDict {
   );
 }
 
-function fileOf(
-  source: ByteSource,
-  entries: ReadonlyMap<string, StoredEntry>,
-  dict: PickleDict,
-): WeightFile {
+function fileOf(source: ByteSource, entries: ReadonlyMap<string, StoredEntry>, dict: PickleDict): WeightFile {
   if (dict.entries.size > MAX_TENSORS) {
     throw inputError(
       `${source.name} lists ${dict.entries.size} tensors, where at most ${MAX_TENSORS} are accepted.`,

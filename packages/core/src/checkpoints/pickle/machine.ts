@@ -224,7 +224,9 @@ class Machine {
         // The state of a dict is torch's `_metadata` of module versions.
         this.#pop();
         if (!isKind(stack.at(-1), "dict"))
-          throw this.#refuse(`sets the state of ${describeValue(stack.at(-1))}, which no file of tensors does`);
+          throw this.#refuse(
+            `sets the state of ${describeValue(stack.at(-1))}, which no file of tensors does`,
+          );
         return;
       }
       default:
@@ -286,7 +288,8 @@ class Machine {
   /** Moves past `count` bytes; where they begin. */
   #take(count: number): number {
     const from = this.#at;
-    if (!(count <= this.#bytes.length - from)) throw this.#refuse("ends in the middle; the file is truncated");
+    if (!(count <= this.#bytes.length - from))
+      throw this.#refuse("ends in the middle; the file is truncated");
     this.#at = from + count;
     return from;
   }

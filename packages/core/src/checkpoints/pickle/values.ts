@@ -56,10 +56,9 @@ export type PickleValue =
   | TorchStorage
   | TorchTensor;
 
-export function isKind<Kind extends Exclude<PickleValue, null | boolean | number | string | Uint8Array>["kind"]>(
-  value: PickleValue | undefined,
-  kind: Kind,
-): value is Extract<PickleValue, { kind: Kind }> {
+export function isKind<
+  Kind extends Exclude<PickleValue, null | boolean | number | string | Uint8Array>["kind"],
+>(value: PickleValue | undefined, kind: Kind): value is Extract<PickleValue, { kind: Kind }> {
   return typeof value === "object" && value !== null && "kind" in value && value.kind === kind;
 }
 
