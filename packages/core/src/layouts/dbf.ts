@@ -59,6 +59,7 @@ const FINE_TUNED: Names = {
 export const dbf: OfficialLayout = {
   name: "dbf",
   weightFile: "checkpoint.pt",
+  ownDtype: "F32",
   keepsDense: false,
   dropsBias: true,
 

@@ -56,6 +56,7 @@ const SUFFIXES = ["", "_R"] as const;
 export const littleBit: OfficialLayout = {
   name: "littlebit",
   weightFile: "model.safetensors",
+  ownDtype: "BF16",
   keepsDense: false,
 
   matches: (names) => {

@@ -38,6 +38,7 @@ const QUANTISATION = "quantization_config";
 export const mdbf: OfficialLayout = {
   name: "mdbf",
   weightFile: "model.safetensors",
+  ownDtype: "F16",
   keepsDense: true,
 
   matches: (names) => {

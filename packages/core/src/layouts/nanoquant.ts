@@ -21,6 +21,7 @@ import { expectOnePath, integersTensor, pathSigns, scalesTensor, signsTensor } f
 export const nanoQuant: OfficialLayout = {
   name: "nanoquant",
   weightFile: "checkpoint.pt",
+  ownDtype: "BF16",
   keepsDense: false,
 
   matches: (names) => {

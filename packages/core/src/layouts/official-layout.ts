@@ -68,6 +68,8 @@ export interface OfficialLayout {
 
   /** Name of the weight file; the ending says which format it has. */
   readonly weightFile: "model.safetensors" | "pytorch_model.bin" | "checkpoint.pt";
+  /** In which the official code writes scales. */
+  readonly ownDtype: "F32" | "F16" | "BF16";
   /** Whether linears may be left dense. */
   readonly keepsDense: boolean;
   /** The tensors of a linear (no bias). Throws `input` with the reason where the layout cannot hold it. */

@@ -24,6 +24,7 @@ const MODEL_TYPE = "bitllama";
 export const oneBit: OfficialLayout = {
   name: "onebit",
   weightFile: "pytorch_model.bin",
+  ownDtype: "F32",
   keepsDense: false,
 
   matches: (names) => {

@@ -26,6 +26,9 @@ export interface Model {
   close(): Promise<void>;
 }
 
+/** Tensor of divisors of the inverse rotary frequencies: GGUF's way to carry llama3 scaling, kept where config.json has none. */
+export const ROPE_FACTORS = "rope_freqs.weight";
+
 /** How a linear is packed, in whatever layout; `undefined` for one that is dense by its checkpoint. */
 export function packedEntry({ manifest, layout }: Model, name: string): LinearEntry | undefined {
   return manifest?.linears[name] ?? layout?.linears.get(name)?.entry;

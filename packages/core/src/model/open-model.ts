@@ -15,12 +15,9 @@ import { expectFloatTensor, expectTensor, readStorage } from "../linears/read-de
 import type { Linear, Table } from "../linears/types.js";
 import { showValue } from "./config-fields.js";
 import { modelSpec } from "./families/registry.js";
-import type { Model } from "./model.js";
+import { ROPE_FACTORS, type Model } from "./model.js";
 import { divideFrequencies } from "./rope.js";
 import { LINEAR_ROLES, type LinearRole, type LinearSite, type ModelSpec, type NormSite } from "./spec.js";
-
-/** GGUF's way to carry llama3 scaling: divisors of the inverse frequencies. */
-const ROPE_FACTORS = "rope_freqs.weight";
 
 /** The config fields that determine a linear's shape, for messages. */
 const SHAPE_FIELDS: Readonly<Record<LinearRole, string>> = {
