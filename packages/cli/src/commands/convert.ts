@@ -7,6 +7,7 @@ import {
   openModel,
   planDense,
   planOfficial,
+  SubbitError,
   type FolderPlan,
   type Model,
   type OfficialLayoutName,
@@ -79,6 +80,12 @@ async function convert(
       texts: await sideTexts(model),
       finish: async (folder: string): Promise<Record<string, never>> => {
         maxAbsDifference = await readBack(folder, model, running);
+        if (maxAbsDifference !== 0 && options.scaleBits === undefined) {
+          throw new SubbitError(
+            "internal",
+            `What was written in the ${to} layout differs from ${source} by ${maxAbsDifference}, so it is not kept.`,
+          );
+        }
         return {};
       },
     };

@@ -31,8 +31,8 @@ export async function maxWeightDifference(a: Model, b: Model, options: CompareOp
     throw inputError(`${a.checkpoint.name} and ${b.checkpoint.name} are of different shapes.`);
   let worst = 0;
   const note = (difference: number): void => {
-    // A comparison with NaN must not pass.
-    if (!(difference <= worst)) worst = difference;
+    // Stays NaN once it was.
+    worst = Math.max(worst, difference);
   };
   note(await tableDifference(await a.embedding(), await b.embedding(), options.signal));
   const total = spec.layers * LINEAR_ROLES.length;
@@ -74,8 +74,7 @@ async function tableDifference(a: Table, b: Table, signal: AbortSignal | undefin
     // Lets a signal through between pieces of work.
     await new Promise((resolve) => setTimeout(resolve));
     const rows = Array.from({ length: Math.min(ROWS_AT_ONCE, a.rows - begin) }, (_, i) => begin + i);
-    const difference = vectorDifference(rowsOf(a, rows), rowsOf(b, rows));
-    if (!(difference <= worst)) worst = difference;
+    worst = Math.max(worst, vectorDifference(rowsOf(a, rows), rowsOf(b, rows)));
   }
   return worst;
 }
@@ -146,8 +145,7 @@ function vectorDifference(a: Float32Array | undefined, b: Float32Array | undefin
   if ((a?.length ?? length) !== (b?.length ?? length)) return Infinity;
   let worst = 0;
   for (let i = 0; i < length; i++) {
-    const difference = Math.abs((a?.[i] ?? 0) - (b?.[i] ?? 0));
-    if (!(difference <= worst)) worst = difference;
+    worst = Math.max(worst, Math.abs((a?.[i] ?? 0) - (b?.[i] ?? 0)));
   }
   return worst;
 }

@@ -18,6 +18,7 @@ import type {
   OfficialLayout,
   PackedLinear,
 } from "./official-layout.js";
+import { withoutFields } from "./read-parts.js";
 import { refusal } from "./write-parts.js";
 
 export interface FolderPlan {
@@ -81,7 +82,8 @@ export async function planOfficial(
       `${model.checkpoint.name} has no packed linears to write in the ${layout.name} layout; compress it first.`,
     );
   }
-  const { config, texts, notes } = layout.encodeConfig(model.checkpoint.config, model.spec, linears, encode);
+  const base = baseConfig(model);
+  const { config, texts, notes } = layout.encodeConfig(base, model.spec, linears, encode);
   return {
     weightFile: layout.weightFile,
     config,
@@ -108,10 +110,12 @@ export async function planDense(model: Model, options: PlanFolderOptions = {}): 
   const factors = ropeFactors(model);
   if (factors !== undefined)
     tensors.push({ name: ROPE_FACTORS, dtype: "F32", shape: [factors.length], data: asBytes(factors) });
-  const config = Object.fromEntries(
-    Object.entries(model.checkpoint.config).filter(([name]) => name !== "quantization_config"),
-  );
-  return { weightFile: "model.safetensors", config, texts: new Map(), tensors, notes: [] };
+  return { weightFile: "model.safetensors", config: baseConfig(model), texts: new Map(), tensors, notes: [] };
+}
+
+/** Config of the base model: what says how its linears are packed now does not hold for another layout. */
+function baseConfig(model: Model): ModelConfig {
+  return withoutFields(model.checkpoint.config, ["quantization_config"]);
 }
 
 type LinearTensors = (site: LinearSite, name: string, linear: Linear) => TensorToWrite[];

@@ -63,9 +63,7 @@ export function pathSigns(
 
 /** Why a layout cannot hold something. */
 export function refusal(layout: OfficialLayoutName, what: string, reason: string): Error {
-  return inputError(
-    `The ${layout} layout cannot hold ${what}: ${reason}; convert it to subbit or dense instead.`,
-  );
+  return inputError(`The ${layout} layout cannot hold ${what}: ${reason}; the subbit layout can.`);
 }
 
 /** The linear as a factored one with l = 1 and one path (or up to `paths`), or the reason why not. */
