@@ -48,7 +48,7 @@ it("any target gives ranks from which a target with the same ranks is found", ()
         // A factor multiplies a rank that may be below zero for the found target and above it for the given one.
         fc.pre(effBit !== null);
         expect(note).toBeUndefined();
-        expect(sized(effBit!, kvFactor)).toEqual(linears);
+        expect(sized(effBit, kvFactor)).toEqual(linears);
       },
     ),
   );

@@ -82,7 +82,7 @@ function rebuildTensor({ items }: PickleTuple, file: string): PickleValue {
   const valid =
     isKind(storage, "storage") && isCount(offset) && shape !== undefined && shape.length === strides?.length;
   if (!valid) throw inputError(`${file} describes a tensor with impossible sizes; it is damaged.`);
-  return { kind: "tensor", storage, offset, shape, strides: strides! };
+  return { kind: "tensor", storage, offset, shape, strides: strides };
 }
 
 function countsOf(value: PickleValue | undefined): number[] | undefined {
