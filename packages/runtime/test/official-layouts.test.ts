@@ -1,6 +1,8 @@
 /** Checkpoints of the official implementations run as they are; their logits are those of the official forward pass. */
-import { openModel } from "@subbit/core";
-import { openCheckpointAt } from "@subbit/core/node";
+import { openModel, planDense } from "@subbit/core";
+import { openCheckpointAt, writePlan } from "@subbit/core/node";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { loadModel } from "../src/index.js";
@@ -29,4 +31,25 @@ it.each(["littlebit-single", "dbf-finetuned", "mdbf-p1-l4"])("%s", async (name) 
   }
   await golden.close();
   await model.close();
+});
+
+it("dense weights in a torch file run as those in a safetensors file, straight from the file", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "subbit-torch-"));
+  try {
+    const packed = await openModel(await openCheckpointAt(join(LAYOUTS, "littlebit-single")));
+    const plan = await planDense(packed);
+    const logits: Float32Array[] = [];
+    for (const weightFile of ["model.safetensors", "pytorch_model.bin"] as const) {
+      await writePlan(join(folder, weightFile), { ...plan, weightFile });
+      const model = await openModel(await openCheckpointAt(join(folder, weightFile)));
+      const runtime = await loadModel(model, undefined, { threads: 1 });
+      logits.push(await runtime.logits([1, 2, 3]));
+      await runtime.dispose();
+      await model.close();
+    }
+    expect(logits[1]).toEqual(logits[0]);
+    await packed.close();
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
