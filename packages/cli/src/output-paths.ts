@@ -1,13 +1,25 @@
 /** Outputs are refused before any work when they exist, and appear whole or not at all. */
 import { existsSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { dirname, resolve, sep } from "node:path";
 import { SubbitError } from "@subbit/core";
 
 /** Throws `usage` when `path` exists and may not be replaced. */
 export function assertWritable(path: string, overwrite: boolean): void {
   if (!overwrite && existsSync(path)) {
     throw new SubbitError("usage", `${path} exists already; give another name or --overwrite.`);
+  }
+}
+
+/** `assertWritable` for a folder made from `sourcePath`, which may not be the source or hold it. */
+export function assertOut(sourcePath: string, out: string, overwrite: boolean): void {
+  assertWritable(out, overwrite);
+  const target = resolve(out);
+  if (sourcePath === target || sourcePath.startsWith(target + sep)) {
+    throw new SubbitError(
+      "usage",
+      `${out} would replace the source or a folder that holds it; give another name.`,
+    );
   }
 }
 

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { addBench } from "./commands/bench.js";
 import { addChat } from "./commands/chat.js";
 import { addCompress } from "./commands/compress.js";
+import { addConvert } from "./commands/convert.js";
 import { addDemo } from "./commands/demo.js";
 import { addEval } from "./commands/eval.js";
 import { addFactorise } from "./commands/factorise.js";
@@ -41,6 +42,7 @@ export function createProgram(): Command {
   addCompress(program);
   addFactorise(program);
   addEval(program);
+  addConvert(program);
   addLogits(program);
   addGenerate(program);
   addChat(program);

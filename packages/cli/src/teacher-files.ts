@@ -22,12 +22,17 @@ export async function teacherFiles(
   path: string,
   model: Model,
 ): Promise<Required<Pick<CompressOptions, "sideTexts" | "teacherSha256">>> {
-  const sideTexts = new Map<string, string>();
+  return { sideTexts: await sideTexts(model), teacherSha256: await weightsHash(context, path, model) };
+}
+
+/** Tokenizer and generation files of a model by name. */
+export async function sideTexts(model: Model): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
   for (const name of SIDE_FILES) {
     const text = await model.checkpoint.readText(name);
-    if (text !== undefined) sideTexts.set(name, text);
+    if (text !== undefined) texts.set(name, text);
   }
-  return { sideTexts, teacherSha256: await weightsHash(context, path, model) };
+  return texts;
 }
 
 /** sha256 of the weight file; of several, that of their `<sha256>  <name>` lines in name order, as sha256sum prints them. */

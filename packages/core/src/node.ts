@@ -8,6 +8,7 @@ export {
   type WrittenSafetensors,
 } from "./node/write-safetensors.js";
 export { checkTarget, writeFolder, type WriteFolderOptions } from "./node/write-folder.js";
+export { writePlan, type WritePlanOptions } from "./node/write-plan.js";
 export {
   writeSubbit,
   type SubbitFindings,

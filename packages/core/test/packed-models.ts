@@ -6,7 +6,7 @@ import type { SubbitManifest } from "../src/layouts/manifest.js";
 import type { PackedModel, SubbitPlan } from "../src/layouts/subbit-write.js";
 import { reduceDense } from "../src/linears/narrow.js";
 import { storedForm } from "../src/linears/round-scales.js";
-import type { Linear, Table } from "../src/linears/types.js";
+import type { Linear, ScaleBits, Table } from "../src/linears/types.js";
 import { modelSpec } from "../src/model/families/registry.js";
 import type { Model } from "../src/model/model.js";
 import { openModel } from "../src/model/open-model.js";
@@ -16,7 +16,7 @@ import { random, randomDense, randomFactored, randomOneBit, type FactoredOptions
 /** What a linear or a table is made as. */
 export type Form =
   | ({ readonly kind: "factored" } & FactoredOptions)
-  | { readonly kind: "onebit"; readonly scaleBits: 16 | 8 }
+  | { readonly kind: "onebit"; readonly scaleBits: ScaleBits }
   | { readonly kind: "dense"; readonly bits: 16 | 8 | 4 | 2 };
 
 export interface Sizes {

@@ -1,5 +1,12 @@
 /** From an open model (weights still in its checkpoint) to a running one (weights in WebAssembly memory). */
-import { SubbitError, throwIfAborted, type Model, type OnProgress, type Tokenizer } from "@subbit/core";
+import {
+  SubbitError,
+  isPacked,
+  throwIfAborted,
+  type Model,
+  type OnProgress,
+  type Tokenizer,
+} from "@subbit/core";
 import { CTRL_TOKENS, CTRL_TOKEN_IDS, KEY_BLOCK, MAX_TILE } from "./abi.js";
 import { freeMemory } from "./executors/free-memory.js";
 import { planExecution, type RuntimeDevice } from "./executors/open.js";
@@ -199,7 +206,7 @@ function checkSignBits(bits: number): void {
 
 /** Rounding to 16 bits is far below the error of sign products by lookup; dense models keep float32's own. */
 function defaultKvBits(model: Model): KvBits {
-  return model.manifest === undefined ? 32 : 16;
+  return isPacked(model) ? 16 : 32;
 }
 
 function checkKvBits(bits: KvBits): KvBits {

@@ -47,6 +47,8 @@ const MODELS: TinyOptions[] = [
   { dtype: "bf16", hidden: 48 },
   { onebit: true, dtype: "i2", hidden: 42, bias: true },
   { onebit: true, scaleBits: 8, dtype: "i2", hidden: 40, tied: true },
+  { onebit: true, scaleBits: 32, hidden: 40, bias: true },
+  { factored: { rank: 24, more: 11, paths: 2, envelope: 1, mid: true }, scaleBits: 32, dtype: "f16" },
   { factored: { rank: 24, more: 11, paths: 2, envelope: 1, mid: true }, scaleBits: 8, dtype: "i4" },
   {
     factored: { rank: 17, more: 20, paths: 3, envelope: 4, mid: true },

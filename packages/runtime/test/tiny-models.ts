@@ -118,11 +118,11 @@ export function tinyModel(options: TinyOptions = {}): Model {
         ...(mid && { midIn: around(envelope * rank, 1) }),
         ...(mid && envelope > 1 && { midOut: around(envelope * rank, 1) }),
       })),
-      ...(scaleBits === 8 && { scaleBits }),
+      ...(scaleBits !== 16 && { scaleBits }),
       ...(bias && rows !== vocab && { bias: random(rows, 0.1) }),
     };
     // As the file would hold them, so that a model in memory is the one that is written.
-    return scaleBits === 8 ? storedForm(linear) : linear;
+    return scaleBits !== 16 ? storedForm(linear) : linear;
   };
   const oneBitLinear = (rows: number, cols: number): OneBitLinear => {
     const linear: OneBitLinear = {
@@ -132,10 +132,10 @@ export function tinyModel(options: TinyOptions = {}): Model {
       signs: packSigns(random(rows * cols, 1), rows, cols),
       outScales: random(rows, 0.02).map((v) => v + 0.1),
       inScales: random(cols, 0.3).map((v) => v + 1),
-      ...(scaleBits === 8 && { scaleBits }),
+      ...(scaleBits !== 16 && { scaleBits }),
       ...(bias && { bias: random(rows, 0.1) }),
     };
-    return scaleBits === 8 ? storedForm(linear) : linear;
+    return scaleBits !== 16 ? storedForm(linear) : linear;
   };
   const linears = new Map<string, Linear>();
   for (let layer = 0; layer < layers; layer++) {

@@ -1,8 +1,8 @@
 /** `subbit compress`: a dense checkpoint in, a packed model and what it cost out. */
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { join, resolve, sep } from "node:path";
-import { inputError, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
+import { join } from "node:path";
+import { inputError, isPacked, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
 import type { CompressOptions, CompressResult, Plan, PlanOptions } from "@subbit/compress";
 import type { Preset, TuneLevel } from "@subbit/compress/choices";
@@ -26,7 +26,7 @@ import { byteSize, integer } from "../options/parse.js";
 import { addRecipeOptions, recipeOverrides, type RecipeOptions } from "../options/recipe.js";
 import { addSizeOptions, planOptions, type SizeOptions } from "../options/size.js";
 import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
-import { assertWritable, writeWhole } from "../output-paths.js";
+import { assertOut, assertWritable, writeWhole } from "../output-paths.js";
 import { describePlan } from "../reports/plan-report.js";
 import { compressJson, describeCompress } from "../reports/compress-report.js";
 import { resolveSource } from "../sources.js";
@@ -145,7 +145,7 @@ async function compressCommand(
   const sizes = await planOptions(options);
   const { compress, planModel } = await import("@subbit/compress");
   return withModel(context, source, async (model) => {
-    if (model.manifest !== undefined) {
+    if (isPacked(model)) {
       throw inputError(`${source} is packed already; give the dense model that it was made from.`);
     }
     // A budget that cannot be met is said before any text is read.
@@ -257,17 +257,6 @@ function libraryOptions({
 }
 
 /** Refused before any work: an existing output, and one that would replace the source or what holds it. */
-function assertOut(sourcePath: string, out: string, overwrite: boolean): void {
-  assertWritable(out, overwrite);
-  const target = resolve(out);
-  if (sourcePath === target || sourcePath.startsWith(target + sep)) {
-    throw new SubbitError(
-      "usage",
-      `${out} would replace the source or a folder that holds it; give another name.`,
-    );
-  }
-}
-
 function calibrationPath(sourcePath: string, given: string | undefined): string {
   const found = given ?? calibrationBeside(sourcePath);
   if (found !== undefined) return found;

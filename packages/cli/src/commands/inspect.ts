@@ -1,6 +1,7 @@
 /** `subbit inspect`: what a model is, what every linear costs, and where every byte of the weight file goes. */
 import {
   inspectModel,
+  packedEntry,
   type LinearEntry,
   type LinearReport,
   type Model,
@@ -34,7 +35,7 @@ function inspect(context: Context, source: string, options: InspectOptions): Pro
     const tables = tablesOf(model, report);
     const linears = report.linears.map((linear) => ({
       ...linear,
-      scaleBits: scaleBitsOf(model.manifest?.linears[linear.name]),
+      scaleBits: scaleBitsOf(packedEntry(model, linear.name)),
     }));
     const text = describe({ ...report, linears }, tables, options.all === true);
     return Promise.resolve({ json: { ...report, linears, ...tables }, text });

@@ -34,7 +34,7 @@ const LARGEST_RANK_FACTOR = 16;
 
 const method = z.enum(METHOD_NAMES);
 const rank = z.number().int().min(1);
-const scaleBits = z.union([z.literal(16), z.literal(8)]);
+const scaleBits = z.union([z.literal(32), z.literal(16), z.literal(8)]);
 const dimension = z.number().int().min(1);
 
 const denseEntry = z.strictObject({

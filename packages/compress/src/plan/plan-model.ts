@@ -123,7 +123,7 @@ function planOfFile(spec: ModelSpec, file: PlanFile, options: PlanOptions, teach
 }
 
 function largestScaleBits(rows: readonly PlanRow[]): PlanRow["scaleBits"] {
-  return rows.some((row) => row.kind !== "dense" && row.scaleBits === 16) ? 16 : 8;
+  return rows.some((row) => row.kind !== "dense" && row.scaleBits !== 8) ? 16 : 8;
 }
 
 /** The largest bpw whose file fits. */

@@ -44,3 +44,12 @@ export const MAX_GGUF_ALIGNMENT = 1 << 20;
 
 /** Length of a vocabulary piece whose splits are tried, in UTF-16 units; SentencePiece's own default is 16 (CWE-407, quadratic work). */
 export const MAX_PIECE_LENGTH = 512;
+
+/** Bytes of the pickle inside a torch file: names and shapes of 100,000 tensors take about 20 MB (CWE-789). */
+export const MAX_PICKLE_BYTES = 32_000_000;
+
+/** Values on a pickle's stack, and values it remembers: some ten a tensor (CWE-770). */
+export const MAX_PICKLE_VALUES = 4_000_000;
+
+/** Bytes of a zip file that its directory takes: some 100 an entry, one entry a tensor (CWE-789). */
+export const MAX_ZIP_DIRECTORY_BYTES = 128_000_000;

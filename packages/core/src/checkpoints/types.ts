@@ -67,7 +67,8 @@ export interface RowRange {
 }
 
 export interface Checkpoint {
-  readonly format: "safetensors" | "gguf";
+  /** `pickle`: files that torch.save wrote. */
+  readonly format: "safetensors" | "pickle" | "gguf";
   /** What to call it in messages. */
   readonly name: string;
   /** In the order of the file(s), by Hugging Face name (GGUF names are mapped at the edge). */

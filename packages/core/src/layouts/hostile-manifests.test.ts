@@ -61,7 +61,7 @@ describe("manifests that lie", () => {
         m.formatVersion.minor = 7;
         set(m.linears[q], { kind: "threebit" });
       },
-      /malformed at linears.*version 1\.7 .*knows 1\.1/,
+      /malformed at linears.*version 1\.7 .*knows 1\.2/,
     ],
   ])("with %s are refused with a sentence", async (_, edit, message) => {
     const failure = await open(await planSubbit(packed), edit).catch((error: unknown) => error);

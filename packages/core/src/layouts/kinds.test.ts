@@ -16,7 +16,7 @@ import { embedTokens, referenceForward } from "../model/reference.js";
 import { LINEAR_ROLES } from "../model/spec.js";
 import { planSubbit } from "./subbit-write.js";
 
-const scaleBits = fc.constantFrom(16 as const, 8 as const);
+const scaleBits = fc.constantFrom(32 as const, 16 as const, 8 as const);
 const factoredForm = fc.record({
   kind: fc.constant("factored" as const),
   ranks: fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 3 }),
@@ -45,7 +45,7 @@ const sizesArb = fc.record({
 function unsaid(linear: Linear): Linear {
   if (linear.kind === "dense") return linear;
   const { scaleBits: width, ...said } = linear;
-  return width === 8 ? linear : said;
+  return width === 8 || width === 32 ? linear : said;
 }
 
 function bitsOf(linear: Linear): number {

@@ -5,7 +5,7 @@
 import { z } from "zod";
 
 /** Readers refuse another major version. */
-export const FORMAT_VERSION = { major: 1, minor: 1 } as const;
+export const FORMAT_VERSION = { major: 1, minor: 2 } as const;
 
 /** Larger than any real layer's dimension; keeps hostile shapes from overflowing anything. */
 const MAX_DIMENSION = 2 ** 24;
@@ -15,7 +15,7 @@ const dimension = z.number().int().min(1).max(MAX_DIMENSION);
 const biasBits = z.union([z.literal(0), z.literal(16), z.literal(32)]);
 
 /** Bits of one stored scale. */
-const scaleBits = z.union([z.literal(16), z.literal(8)]);
+const scaleBits = z.union([z.literal(32), z.literal(16), z.literal(8)]);
 
 const factoredEntry = z.object({
   kind: z.literal("factored"),

@@ -169,6 +169,10 @@ function addScales(
   vectors: number,
   scaleBits: ScaleBits,
 ): void {
+  if (scaleBits === 32) {
+    payloads.set(name, { dtype: "F32", data: asBytes(scales) });
+    return;
+  }
   if (scaleBits === 16) {
     payloads.set(name, { dtype: "F16", data: asBytes(f32ToF16(scales)) });
     return;

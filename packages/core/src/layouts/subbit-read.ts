@@ -124,14 +124,14 @@ async function readSigns(
   return matrix;
 }
 
-/** Scales of either width, [vectors, length]; `signed` says which codes 8 bits have. */
+/** Scales of any width, [vectors, length]; `signed` says which codes 8 bits have. */
 async function readScales(
   checkpoint: Checkpoint,
   name: string,
   scaleBits: ScaleBits,
   signed: boolean,
 ): Promise<Float32Array> {
-  if (scaleBits === 16) return readFinite(checkpoint, name);
+  if (scaleBits !== 8) return readFinite(checkpoint, name);
   const bases = await readFinite(checkpoint, scaleBaseName(name));
   const negative = bases.find((base) => base < 0);
   if (negative !== undefined) {

@@ -145,14 +145,14 @@ function signTensor(name: string, rows: number, cols: number): TensorPlan {
   return { name, dtypes: ["I32"], shape: [rows, wordsPerRow(cols)], part: "signs" };
 }
 
-/** Scales of 16 bits, or codes of 8 and the bases of their `vectors` vectors. */
+/** Scales of 32 or 16 bits, or codes of 8 and the bases of their `vectors` vectors. */
 function scaleTensors(
   name: string,
   shape: readonly number[],
   vectors: number,
   scaleBits: ScaleBits,
 ): TensorPlan[] {
-  if (scaleBits === 16) return [{ name, dtypes: ["F16"], shape, part: "scales" }];
+  if (scaleBits !== 8) return [{ name, dtypes: [scaleBits === 32 ? "F32" : "F16"], shape, part: "scales" }];
   return [
     { name, dtypes: ["U8"], shape, part: "scales" },
     { name: scaleBaseName(name), dtypes: ["F16"], shape: [vectors], part: "scales" },

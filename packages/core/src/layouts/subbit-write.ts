@@ -8,6 +8,7 @@ import { narrowVector, type NarrowVector } from "../linears/narrow.js";
 import type { Linear, Table } from "../linears/types.js";
 import type { ModelConfig } from "../model/config-fields.js";
 import { modelSpec } from "../model/families/registry.js";
+import { ROPE_FACTORS } from "../model/model.js";
 import { LINEAR_ROLES, type LinearSite, type ModelSpec, type NormSite } from "../model/spec.js";
 import {
   emptyBytes,
@@ -49,9 +50,6 @@ export interface SubbitPlan {
   /** In model order. */
   readonly tensors: readonly TensorToWrite[];
 }
-
-/** Tensors as GGUF files carry them: divisors of the inverse frequencies that config.json alone would give. */
-const ROPE_FACTORS = "rope_freqs.weight";
 
 /**
  * Works out every tensor and the manifest of a packed model. Scales are balanced and rounded to

@@ -57,7 +57,7 @@ export function expectFloatTensor(
 /** All values of a float tensor in the storage nearest to how the file holds them. */
 export async function readStorage(checkpoint: Checkpoint, info: TensorInfo): Promise<DenseStorage> {
   // GGUF's raw bytes may be in another row order than its values; only readF32 puts them right.
-  const raw = checkpoint.format === "safetensors";
+  const raw = checkpoint.format !== "gguf";
   if (raw && info.dtype === "F16") {
     return { dtype: "f16", values: bytesAsU16(await checkpoint.readRaw(info.name)) };
   }

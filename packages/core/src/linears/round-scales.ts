@@ -27,12 +27,12 @@ export function roundScales(path: FactoredPath, scaleBits: ScaleBits = 16): Fact
 
 function roundVectors(scales: Float32Array, envelope: number, scaleBits: ScaleBits): Float32Array {
   if (scaleBits === 8) return roundToCodes(scales, envelope, envelope > 1);
-  const rounded = f16ToF32(f32ToF16(scales));
+  const rounded = scaleBits === 32 ? scales : f16ToF32(f32ToF16(scales));
   const lost = rounded.findIndex((scale) => !Number.isFinite(scale));
   if (lost >= 0) {
     throw new SubbitError(
       "input",
-      `A scale has the value ${scales[lost]}, which 16 bits cannot hold; check the weights for values that are not finite or absurdly large.`,
+      `A scale has the value ${scales[lost]}, which ${scaleBits} bits cannot hold; check the weights for values that are not finite or absurdly large.`,
     );
   }
   return rounded;
@@ -54,10 +54,7 @@ export function storedForm(linear: FactoredLinear | OneBitLinear): FactoredLinea
 
 function storedPath(path: FactoredPath, scaleBits: ScaleBits): FactoredPath {
   const canonical = canonicalisePath(path);
-  const vectors = [canonical.outScales, canonical.inScales, canonical.midIn, canonical.midOut];
-  const rounded = vectors.every(
-    (vector) => vector === undefined || isRounded(vector, path.envelope, scaleBits),
-  );
+  const rounded = vectorsOf(canonical).every((vector) => isRounded(vector, path.envelope, scaleBits));
   return rounded ? canonical : roundScales(balanceScales(canonical), scaleBits);
 }
 
@@ -73,10 +70,44 @@ function storedOneBit(linear: OneBitLinear, scaleBits: ScaleBits): OneBitLinear 
   };
 }
 
+/**
+ * The linear with the narrowest scales of 16 or 32 bits that lose nothing: what a file of its own will hold is exactly
+ * what it computes now. A width that was chosen already stays. Throws `input` for scales that are not finite.
+ */
+export function losslessWidth(linear: FactoredLinear): FactoredLinear;
+export function losslessWidth(linear: OneBitLinear): OneBitLinear;
+export function losslessWidth(linear: FactoredLinear | OneBitLinear): FactoredLinear | OneBitLinear;
+export function losslessWidth(linear: FactoredLinear | OneBitLinear): FactoredLinear | OneBitLinear {
+  if (linear.scaleBits !== undefined && linear.scaleBits !== 32) return linear;
+  const fits =
+    linear.kind === "factored"
+      ? linear.paths.every((path) =>
+          fitsHalves(vectorsOf(balanceScales(canonicalisePath(path))), path.envelope),
+        )
+      : fitsHalves(oneBitVectors(balanceOneBit(canonicaliseOneBit(linear))), 1);
+  const fitsAsItIs =
+    linear.kind === "factored"
+      ? linear.paths.every((path) => fitsHalves(vectorsOf(path), path.envelope))
+      : fitsHalves(oneBitVectors(linear), 1);
+  return { ...linear, scaleBits: fits || fitsAsItIs ? 16 : 32 };
+}
+
+function vectorsOf({ outScales, inScales, midIn, midOut }: FactoredPath): Float32Array[] {
+  return [outScales, inScales, ...(midIn ? [midIn] : []), ...(midOut ? [midOut] : [])];
+}
+
+function oneBitVectors({ outScales, inScales }: OneBitLinear): Float32Array[] {
+  return [outScales, inScales];
+}
+
+function fitsHalves(vectors: readonly Float32Array[], envelope: number): boolean {
+  return vectors.every((vector) => isRounded(vector, envelope, 16));
+}
+
 /** Whether the file would give back every scale as it is. */
 function isRounded(scales: Float32Array, envelope: number, scaleBits: ScaleBits): boolean {
   // A vector that cannot be rounded as it stands may be once it is balanced.
-  if (!scales.every((scale) => Math.abs(scale) <= LARGEST_SCALE)) return false;
+  if (scaleBits !== 32 && !scales.every((scale) => Math.abs(scale) <= LARGEST_SCALE)) return false;
   const rounded = roundVectors(scales, envelope, scaleBits);
   return scales.every((scale, i) => Object.is(scale, rounded[i]));
 }

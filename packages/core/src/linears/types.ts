@@ -36,8 +36,11 @@ export interface FactoredPath {
   readonly midIn?: Float32Array;
 }
 
-/** Width of a stored scale: 16 = IEEE half, 8 = a logarithmic code beside one half a vector (linears/scale-codes.ts). */
-export type ScaleBits = 16 | 8;
+/**
+ * Width of a stored scale: 16 = IEEE half, 8 = a logarithmic code beside one half a vector (linears/scale-codes.ts),
+ * 32 = float, for scales that came from elsewhere and that a half would round.
+ */
+export type ScaleBits = 32 | 16 | 8;
 
 /** `W ~ sum over paths`, y = W x + bias. Paths may differ in rank, not in envelope or in having a middle scale. */
 export interface FactoredLinear {

@@ -8,7 +8,7 @@ import {
   type StoredBytes,
 } from "../layouts/manifest.js";
 import { linearTensors, matrixTensors, tableTensors } from "../layouts/subbit-tensors.js";
-import type { Model } from "./model.js";
+import { packedEntry, type Model } from "./model.js";
 import { LINEAR_ROLES, type LinearSite, type NormSite } from "./spec.js";
 
 export interface LinearReport {
@@ -43,7 +43,7 @@ export interface ModelReport {
   /** First of `architectures` in config.json, else the model type. */
   readonly architecture: string;
   readonly modelType: string;
-  /** `subbit`, `safetensors` or `gguf`. */
+  /** `subbit`, an official layout (`littlebit`, `onebit`, `dbf`, `mdbf`, `nanoquant`), else `safetensors`, `pickle` or `gguf`. */
   readonly format: string;
   /** Weights and biases of the dense model that this one stands for. */
   readonly parameters: number;
@@ -86,7 +86,7 @@ export function inspectModel(model: Model): ModelReport {
   return {
     architecture: architectureOf(model),
     modelType: spec.family,
-    format: model.manifest === undefined ? checkpoint.format : "subbit",
+    format: model.manifest === undefined ? (model.layout?.name ?? checkpoint.format) : "subbit",
     parameters,
     layers: spec.layers,
     hiddenSize: spec.hiddenSize,
@@ -109,12 +109,19 @@ function reportLinear(model: Model, site: LinearSite, bytes: StoredBytes): Linea
   const { spec } = model;
   const { rows, cols, bias } = spec.linearShapes[site.role];
   const name = spec.names.linear(site);
-  const entry: LinearEntry | undefined = model.manifest?.linears[name];
+  const entry: LinearEntry | undefined = packedEntry(model, name);
   if (entry === undefined) {
     const bits = 8 * tensorBytes(model, `${name}.weight`);
     bytes.dense += bits / 8;
     if (bias) bytes.biases += tensorBytes(model, `${name}.bias`);
     return denseReport(model, name, rows, cols, bits);
+  }
+  const official = model.layout?.linears.get(name);
+  if (official !== undefined) {
+    for (const { name: tensor, part } of official.tensors) bytes[part] += tensorBytes(model, tensor);
+    if (bias) bytes.biases += tensorBytes(model, `${name}.bias`);
+    const total = official.tensors.reduce((sum, tensor) => sum + 8 * tensorBytes(model, tensor.name), 0);
+    return packedReport(name, official.entry, total);
   }
   for (const { name: tensor, part } of linearTensors(name, entry)) bytes[part] += tensorBytes(model, tensor);
   if (entry.kind === "dense") {
@@ -122,13 +129,17 @@ function reportLinear(model: Model, site: LinearSite, bytes: StoredBytes): Linea
     const bits = plans.reduce((sum, plan) => sum + 8 * tensorBytes(model, plan.name), 0);
     return denseReport(model, name, rows, cols, bits);
   }
-  return packedReport(name, entry);
+  return packedReport(
+    name,
+    entry,
+    entry.kind === "onebit" ? bitsOfOneBit(entry).total : bitsOfRank(entry).total,
+  );
 }
 
-function packedReport(name: string, entry: FactoredEntry | OneBitEntry): LinearReport {
+/** @param bits stored ones: signs with padding, and scales */
+function packedReport(name: string, entry: FactoredEntry | OneBitEntry, bits: number): LinearReport {
   const { rows, cols } = entry;
   if (entry.kind === "onebit") {
-    const bits = bitsOfOneBit(entry).total;
     const bpw = bits / (rows * cols);
     const shape = { rank: null, paths: null, envelope: null };
     // Its formula has no rank.
@@ -136,7 +147,6 @@ function packedReport(name: string, entry: FactoredEntry | OneBitEntry): LinearR
     return { name, rows, cols, method: "onebit", dtype: null, ...shape, bits, bpw, paperBpw: published };
   }
   const { method, rank, ranks, paths, envelope } = entry;
-  const bits = bitsOfRank(entry).total;
   const bpw = bits / (rows * cols);
   const shape = {
     rank,

@@ -3,7 +3,8 @@
  * become this, and everything above core (runtime, compress, evaluate, cli) sees nothing else.
  */
 import type { Checkpoint } from "../checkpoints/types.js";
-import type { SubbitManifest } from "../layouts/manifest.js";
+import type { LinearEntry, SubbitManifest } from "../layouts/manifest.js";
+import type { OpenedLayout } from "../layouts/official-layout.js";
 import type { Linear, Table } from "../linears/types.js";
 import type { LinearSite, ModelSpec, NormSite } from "./spec.js";
 
@@ -12,6 +13,8 @@ export interface Model {
   readonly checkpoint: Checkpoint;
   /** Present when the source is in the subbit layout. */
   readonly manifest?: SubbitManifest;
+  /** Present when the source is in the layout of an official implementation. */
+  readonly layout?: OpenedLayout;
   /** Reads one linear; nothing is cached. */
   linear(site: LinearSite): Promise<Linear>;
   /** [hiddenSize] weight and, for a layer norm, bias. */
@@ -21,4 +24,17 @@ export interface Model {
   /** [vocabSize, hiddenSize]; the embedding itself when the head is tied. */
   head(): Promise<Table>;
   close(): Promise<void>;
+}
+
+/** Tensor of divisors of the inverse rotary frequencies: GGUF's way to carry llama3 scaling, kept where config.json has none. */
+export const ROPE_FACTORS = "rope_freqs.weight";
+
+/** How a linear is packed, in whatever layout; `undefined` for one that is dense by its checkpoint. */
+export function packedEntry({ manifest, layout }: Model, name: string): LinearEntry | undefined {
+  return manifest?.linears[name] ?? layout?.linears.get(name)?.entry;
+}
+
+/** Whether the model's linears are packed already, in whatever layout. */
+export function isPacked({ manifest, layout }: Model): boolean {
+  return manifest !== undefined || layout !== undefined;
 }

@@ -6,18 +6,18 @@ import { inputError } from "../errors.js";
 import type { Checkpoint } from "../checkpoints/types.js";
 import { checkManifest } from "../layouts/check-manifest.js";
 import type { SubbitManifest, TableEntry } from "../layouts/manifest.js";
+import type { OpenedLayout } from "../layouts/official-layout.js";
+import { baseView, openLayout } from "../layouts/open-layout.js";
 import { readManifest } from "../layouts/read-manifest.js";
+import { findLayout } from "../layouts/registry.js";
 import { readPackedLinear, readPackedTable } from "../layouts/subbit-read.js";
 import { expectFloatTensor, expectTensor, readStorage } from "../linears/read-dense.js";
 import type { Linear, Table } from "../linears/types.js";
 import { showValue } from "./config-fields.js";
 import { modelSpec } from "./families/registry.js";
-import type { Model } from "./model.js";
+import { ROPE_FACTORS, type Model } from "./model.js";
 import { divideFrequencies } from "./rope.js";
 import { LINEAR_ROLES, type LinearRole, type LinearSite, type ModelSpec, type NormSite } from "./spec.js";
-
-/** GGUF's way to carry llama3 scaling: divisors of the inverse frequencies. */
-const ROPE_FACTORS = "rope_freqs.weight";
 
 /** The config fields that determine a linear's shape, for messages. */
 const SHAPE_FIELDS: Readonly<Record<LinearRole, string>> = {
@@ -31,16 +31,19 @@ const SHAPE_FIELDS: Readonly<Record<LinearRole, string>> = {
 };
 
 /**
- * Opens dense Hugging Face folders, GGUF files and the subbit layout. The model owns the checkpoint once this succeeds;
+ * Opens dense Hugging Face folders, GGUF files, the subbit layout and the layouts of the official implementations. The model owns the checkpoint once this succeeds;
  * when it throws, the checkpoint is still the caller's to close.
  * Throws `input` when the architecture is unsupported or config, manifest and tensors disagree.
  */
-export async function openModel(checkpoint: Checkpoint): Promise<Model> {
-  const manifest = await readManifest(checkpoint);
+export async function openModel(original: Checkpoint): Promise<Model> {
+  const manifest = await readManifest(original);
+  const found = manifest === undefined ? findLayout(original) : undefined;
+  const checkpoint = found === undefined ? original : baseView(original, found);
   refuseForeignQuantisation(checkpoint, manifest);
   const spec = await withRopeFactors(checkpoint, modelSpec(checkpoint.config, checkpoint.name));
   refuseExtraLayers(checkpoint, spec);
-  if (manifest === undefined) checkDense(checkpoint, spec);
+  const layout = found && openLayout(checkpoint, original, found, spec);
+  if (manifest === undefined) checkTensors(checkpoint, spec, layout);
   else checkManifest(checkpoint, spec, manifest);
   const embedding = (): Promise<Table> =>
     readTable(checkpoint, spec, spec.names.embedding, manifest?.embedding);
@@ -48,13 +51,14 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
     spec,
     checkpoint,
     ...(manifest && { manifest }),
-    linear: (site) => readLinear(checkpoint, spec, manifest, site),
+    ...(layout && { layout }),
+    linear: (site) => readLinear(checkpoint, spec, { manifest, layout }, site),
     norm: (site) => readNorm(checkpoint, spec, site),
     embedding,
     head: () => (spec.tiedHead ? embedding() : readTable(checkpoint, spec, spec.names.head, manifest?.head)),
     close: () => checkpoint.close(),
   };
-  if (checkpoint.readFile !== undefined) stored.add(model);
+  if (checkpoint.readFile !== undefined && layout === undefined) stored.add(model);
   return model;
 }
 
@@ -63,7 +67,7 @@ const stored = new WeakSet<Model>();
 
 /**
  * Whether the model's weights may be read from its checkpoint's files directly: what its functions would give is what the
- * tensors hold, checked to be there with these shapes and dtypes. Not for models that someone wrapped, nor for GGUF.
+ * tensors hold, checked to be there with these shapes and dtypes. Not for models that someone wrapped, GGUF, nor official layouts.
  */
 export function holdsStoredTensors(model: Model): boolean {
   return stored.has(model);
@@ -101,7 +105,7 @@ function refuseExtraLayers(checkpoint: Checkpoint, spec: ModelSpec): void {
   }
 }
 
-function checkDense(checkpoint: Checkpoint, spec: ModelSpec): void {
+function checkTensors(checkpoint: Checkpoint, spec: ModelSpec, layout: OpenedLayout | undefined): void {
   const { names, vocabSize, hiddenSize } = spec;
   const table = "the config (vocab_size by hidden_size)";
   expectFloatTensor(checkpoint, names.embedding, [vocabSize, hiddenSize], table);
@@ -114,19 +118,28 @@ function checkDense(checkpoint: Checkpoint, spec: ModelSpec): void {
     expectFloatTensor(checkpoint, names.head, [vocabSize, hiddenSize], table);
   }
   for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) checkDenseLinear(checkpoint, spec, { layer, role });
+    for (const role of LINEAR_ROLES) checkLinear(checkpoint, spec, layout, { layer, role });
     checkNorm(checkpoint, spec, { layer, role: "attention-norm" });
     checkNorm(checkpoint, spec, { layer, role: "mlp-norm" });
   }
   checkNorm(checkpoint, spec, { role: "final-norm" });
 }
 
-function checkDenseLinear(checkpoint: Checkpoint, spec: ModelSpec, site: LinearSite): void {
+/** Packed linears have been checked but for their bias. */
+function checkLinear(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+  layout: OpenedLayout | undefined,
+  site: LinearSite,
+): void {
   const { rows, cols, bias } = spec.linearShapes[site.role];
   const name = spec.names.linear(site);
-  expectFloatTensor(checkpoint, `${name}.weight`, [rows, cols], `the config (${SHAPE_FIELDS[site.role]})`);
+  if (layout?.linears.has(name) !== true) {
+    expectFloatTensor(checkpoint, `${name}.weight`, [rows, cols], `the config (${SHAPE_FIELDS[site.role]})`);
+  }
   const biasField = ["gate", "up", "down"].includes(site.role) ? "mlp_bias" : "attention_bias";
   if (bias) {
+    if (layout?.dropsBias === true && !checkpoint.tensors.has(`${name}.bias`)) return;
     expectFloatTensor(checkpoint, `${name}.bias`, [rows], `the config (${biasField} = true)`);
   } else if (checkpoint.tensors.has(`${name}.bias`)) {
     throw inputError(
@@ -146,20 +159,25 @@ function checkNorm(checkpoint: Checkpoint, spec: ModelSpec, site: NormSite): voi
 async function readLinear(
   checkpoint: Checkpoint,
   spec: ModelSpec,
-  manifest: SubbitManifest | undefined,
+  { manifest, layout }: { manifest: SubbitManifest | undefined; layout: OpenedLayout | undefined },
   site: LinearSite,
 ): Promise<Linear> {
   const name = spec.names.linear(site);
   const entry = manifest?.linears[name];
   if (entry !== undefined) return readPackedLinear(checkpoint, name, entry);
   const { rows, cols, bias } = spec.linearShapes[site.role];
+  // Only a bias that the layout's code drops can be missing here.
+  const values = async (): Promise<Float32Array> =>
+    checkpoint.tensors.has(`${name}.bias`) ? checkpoint.readF32(`${name}.bias`) : new Float32Array(rows);
+  const stored = layout?.linears.get(name);
+  if (stored !== undefined) return { ...(await stored.read()), ...(bias && { bias: await values() }) };
   const info = expectTensor(checkpoint, `${name}.weight`, [rows, cols], "the config");
   return {
     kind: "dense",
     rows,
     cols,
     storage: await readStorage(checkpoint, info),
-    ...(bias && { bias: await checkpoint.readF32(`${name}.bias`) }),
+    ...(bias && { bias: await values() }),
   };
 }
 

@@ -1,5 +1,5 @@
 /** Bytes a model will need, from its manifest and tensor list alone: so that one that cannot fit is refused before it is read. */
-import { LINEAR_ROLES, ranksOf, type LinearEntry, type Model } from "@subbit/core";
+import { LINEAR_ROLES, packedEntry, ranksOf, type LinearEntry, type Model } from "@subbit/core";
 import { DENSE_COL_PAD, DENSE_ROW_TILE, ROW_PAD } from "../abi.js";
 import { kvLayerBytes, type KvBits } from "../kv-layout.js";
 import { packedSignBytes } from "./pack-signs.js";
@@ -13,7 +13,7 @@ export function estimateWeightBytes(model: Model): number {
     for (const role of LINEAR_ROLES) {
       const name = spec.names.linear({ layer, role });
       const { rows, cols } = spec.linearShapes[role];
-      bytes += entryBytes(manifest?.linears[name], rows, cols, () => storedBits(model, `${name}.weight`));
+      bytes += entryBytes(packedEntry(model, name), rows, cols, () => storedBits(model, `${name}.weight`));
     }
   }
   const { vocabSize, hiddenSize, names, tiedHead } = spec;
@@ -50,7 +50,7 @@ function denseBytes(rows: number, cols: number, bits: number): number {
 function storedBits(model: Model, tensor: string): number {
   const { checkpoint } = model;
   const dtype = checkpoint.tensors.get(tensor)?.dtype;
-  return checkpoint.format === "safetensors" && (dtype === "F16" || dtype === "BF16") ? 16 : 32;
+  return checkpoint.format !== "gguf" && (dtype === "F16" || dtype === "BF16") ? 16 : 32;
 }
 
 /** Keys and values of every layer for `capacity` positions. */

@@ -49,7 +49,7 @@ export class StoredVectors {
   scales(tensor: string, { vectors, length, scaleBits }: ScaleShape): number {
     const info = this.#info(tensor);
     const padded = pad(length, ROW_PAD);
-    if (scaleBits === 16) return this.#widen(info, { vectors, length, padded }, true);
+    if (scaleBits !== 8) return this.#widen(info, { vectors, length, padded }, true);
     const bases = this.#widen(
       this.#info(scaleBaseName(tensor)),
       { vectors: 1, length: vectors, padded: vectors },

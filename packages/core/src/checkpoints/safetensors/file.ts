@@ -4,23 +4,11 @@ import { isPlainDtype, plainToF32, type PlainDtype } from "../dtypes.js";
 import { requireTensor, resolveRows, rowSpan } from "../shapes.js";
 import { readInto } from "../sources.js";
 import type { ByteSource, RowRange, TensorInfo } from "../types.js";
+import type { WeightFile } from "../weight-file.js";
 import { readSafetensorsHeader } from "./header.js";
 
-export interface SafetensorsFile {
-  readonly name: string;
-  readonly sizeBytes: number;
-  /** Tensors of the dtypes that are read, in the order of their bytes. */
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
+export interface SafetensorsFile extends WeightFile {
   readonly metadata: Readonly<Record<string, string>>;
-  /** Tensors of other dtypes (F64, BOOL ...) with the dtype; asking for one throws `input`. */
-  readonly unreadable: ReadonlyMap<string, string>;
-  /** Stored bytes of the tensor, or of some of its rows. */
-  readRaw(name: string, rows?: RowRange): Promise<Uint8Array>;
-  /** Values widened to f32, exactly. */
-  readF32(name: string, rows?: RowRange): Promise<Float32Array>;
-  /** Fills `target` with the file's bytes from `offset` on. */
-  readFile(offset: number, target: Uint8Array): Promise<void>;
-  close(): Promise<void>;
 }
 
 /** Opens a safetensors file: reads and checks its header, nothing else. The source is closed when that fails. */
