@@ -11,6 +11,9 @@ import { openSafetensors, type SafetensorsFile } from "./file.js";
 export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 
+/** Shards whose headers are read together: over a network each takes a round trip or two. */
+const OPENED_AT_ONCE = 8;
+
 /** Files that together hold a checkpoint's tensors; each tensor is read from the file that holds it. */
 export interface SafetensorsWeights {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -30,19 +33,24 @@ export async function openSafetensorsWeights(files: FileSet): Promise<Safetensor
   const weightMap = checkIndex(text, `${INDEX_FILE} of ${files.name}`);
   const opened: SafetensorsFile[] = [];
   try {
-    for (const shard of [...new Set(weightMap.values())].sort()) {
-      const source = await files.open(shard);
-      if (source === undefined)
-        throw inputError(
-          `${INDEX_FILE} names the shard ${shard}, which ${files.name} does not hold; fetch it.`,
-        );
-      opened.push(await openSafetensors(source));
+    const shards = [...new Set(weightMap.values())].sort();
+    for (let at = 0; at < shards.length; at += OPENED_AT_ONCE) {
+      const batch = shards.slice(at, at + OPENED_AT_ONCE).map((shard) => openShard(files, shard));
+      const settled = await Promise.allSettled(batch);
+      for (const one of settled) if (one.status === "fulfilled") opened.push(one.value);
+      for (const one of settled) if (one.status === "rejected") throw one.reason;
     }
     return joinFiles(opened, weightMap, files.name);
   } catch (error) {
     await Promise.all(opened.map((file) => file.close()));
     throw error;
   }
+}
+
+async function openShard(files: FileSet, shard: string): Promise<SafetensorsFile> {
+  const source = await files.open(shard);
+  if (source !== undefined) return openSafetensors(source);
+  throw inputError(`${INDEX_FILE} names the shard ${shard}, which ${files.name} does not hold; fetch it.`);
 }
 
 function checkIndex(text: string, what: string): Map<string, string> {
