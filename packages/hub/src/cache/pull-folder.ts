@@ -51,6 +51,7 @@ export async function pullToFolder(
       name: source.name,
       folder: work,
       onProgress: options.onProgress,
+      blockBytes: options.blockBytes,
       ...(options.freeBytes && { freeBytes: options.freeBytes }),
     });
     const pulled = await hashesOf(hub, downloaded, place, options);

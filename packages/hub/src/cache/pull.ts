@@ -87,6 +87,7 @@ async function bring(
       name: source.name,
       folder: join(folder, "blobs"),
       onProgress: options.onProgress,
+      blockBytes: options.blockBytes,
       ...(options.freeBytes && { freeBytes: options.freeBytes }),
     });
     const known = await readRecord(folder, revision);

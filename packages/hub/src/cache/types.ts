@@ -12,6 +12,8 @@ export interface PullOptions {
   readonly onProgress?: OnProgress | undefined;
   /** One sentence for the user. */
   readonly onWarning?: ((sentence: string) => void) | undefined;
+  /** What comes again when a process ends in the middle of it. @default 8 MB */
+  readonly blockBytes?: number | undefined;
   /** Free bytes of the disk that holds a folder. @default asks the system */
   readonly freeBytes?: DownloadOptions["freeBytes"];
 }

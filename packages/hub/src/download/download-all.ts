@@ -17,6 +17,8 @@ export interface DownloadOptions {
   /** Where the target files lie; made when it is not there. */
   readonly folder: string;
   readonly onProgress?: OnProgress | undefined;
+  /** What comes again when a process ends in the middle of it. @default 8 MB */
+  readonly blockBytes?: number | undefined;
   /** Free bytes of the disk that holds a folder. @default asks the system */
   readonly freeBytes?: (folder: string) => Promise<number>;
 }
@@ -52,11 +54,11 @@ export async function downloadAll(
   for (const file of files) if (!wanted.includes(file)) progress.set(file, file.bytes);
   const hashes = new Map<RemoteFile, string>();
   await forEachLimited(wanted, FILES_AT_ONCE, async (file) => {
-    const onBytes = (done: number): void => progress.set(file, done);
-    hashes.set(
-      file,
-      await downloadFile(client, file, targetOf(file), { onBytes, onHashed: () => progress.tick() }),
-    );
+    const callbacks = {
+      onBytes: (done: number): void => progress.set(file, done),
+      onHashed: (): void => progress.tick(),
+    };
+    hashes.set(file, await downloadFile(client, file, targetOf(file), callbacks, options.blockBytes));
   });
   return files.map((file) => {
     const sha256 = hashes.get(file);

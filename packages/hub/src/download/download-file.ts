@@ -28,9 +28,11 @@ export async function downloadFile(
   file: RemoteFile,
   target: string,
   callbacks: FileCallbacks,
+  blockBytes?: number,
 ): Promise<string> {
   for (let attempt = 1; ; attempt++) {
-    const part = await PartFile.open(target, { id: file.id, bytes: file.bytes, signal: client.signal });
+    const { id, bytes } = file;
+    const part = await PartFile.open(target, { id, bytes, blockBytes, signal: client.signal });
     let found: Hashes;
     try {
       await fill(client, file, part, callbacks);

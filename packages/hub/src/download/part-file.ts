@@ -8,8 +8,8 @@ import { constants } from "node:fs";
 import { appendFile, open, readFile, rm, stat, writeFile, type FileHandle } from "node:fs/promises";
 import { throwIfAborted } from "@subbit/core";
 
-/** What is asked for again when a connection ends in the middle of it and the process too. */
-export const BLOCK_BYTES = 8 * 2 ** 20;
+/** What comes again when a process ends in the middle of it. */
+const BLOCK_BYTES = 8 * 2 ** 20;
 /** Read at once when blocks are checked. */
 const PIECE_BYTES = 2 ** 20;
 
@@ -17,6 +17,8 @@ export interface PartOptions {
   /** Another id is another file: what is there of it is dropped. */
   readonly id: string;
   readonly bytes: number;
+  /** @default 8 MB */
+  readonly blockBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -24,27 +26,29 @@ export class PartFile {
   readonly bytes: number;
   readonly #paths: PartPaths;
   readonly #handle: FileHandle;
-  readonly #done: Set<number>;
+  readonly #blockBytes: number;
+  readonly #done = new Set<number>();
 
-  private constructor(paths: PartPaths, handle: FileHandle, bytes: number, done: Set<number>) {
+  private constructor(paths: PartPaths, handle: FileHandle, bytes: number, blockBytes: number) {
     this.#paths = paths;
     this.#handle = handle;
     this.bytes = bytes;
-    this.#done = done;
+    this.#blockBytes = blockBytes;
   }
 
-  static async open(target: string, { id, bytes, signal }: PartOptions): Promise<PartFile> {
+  static async open(target: string, options: PartOptions): Promise<PartFile> {
+    const { id, bytes, blockBytes = BLOCK_BYTES, signal } = options;
     const paths = partPaths(target);
-    const head = `${JSON.stringify({ id, bytes, blockBytes: BLOCK_BYTES })}\n`;
+    const head = `${JSON.stringify({ id, bytes, blockBytes })}\n`;
     const logged = await readLog(paths.log, head);
     if (logged === undefined) await writeFile(paths.log, head);
     const flags = constants.O_RDWR | constants.O_CREAT | (logged === undefined ? constants.O_TRUNC : 0);
     const handle = await open(paths.data, flags, 0o644);
     try {
-      const part = new PartFile(paths, handle, bytes, new Set());
+      const part = new PartFile(paths, handle, bytes, blockBytes);
       for (const [block, hash] of logged ?? []) {
         throwIfAborted(signal);
-        if ((await part.#hashOf(block)) === hash) part.#done.add(block);
+        if (block < part.blocks && (await part.#hashOf(block)) === hash) part.#done.add(block);
       }
       return part;
     } catch (error) {
@@ -54,15 +58,15 @@ export class PartFile {
   }
 
   get blocks(): number {
-    return Math.ceil(this.bytes / BLOCK_BYTES);
+    return Math.ceil(this.bytes / this.#blockBytes);
   }
 
   begin(block: number): number {
-    return block * BLOCK_BYTES;
+    return block * this.#blockBytes;
   }
 
   end(block: number): number {
-    return Math.min(this.bytes, (block + 1) * BLOCK_BYTES);
+    return Math.min(this.bytes, (block + 1) * this.#blockBytes);
   }
 
   missing(): number[] {

@@ -193,7 +193,7 @@ export function connectionError(error: unknown, url: string): unknown {
       ? `the name ${host} was not found`
       : code === "ECONNREFUSED"
         ? `${host} refused the connection`
-        : `the connection to ${host} broke (${code || cause.message.slice(0, 100)})`;
+        : `the connection to ${host} broke (${cause.message.replace(/\s+/g, " ").slice(0, 100)})`;
   return error instanceof TransientError ? error : new TransientError(reason, { cause: error });
 }
 

@@ -30,7 +30,7 @@ export function statusError(status: number, what: string, headers?: Headers): Er
     default:
       return new SubbitError(
         "network",
-        `${what} could not be read: the server answered with status ${status}; check the address.`,
+        `${what} was asked for, but the server answered with status ${status}; check the address.`,
       );
   }
 }

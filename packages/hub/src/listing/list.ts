@@ -30,5 +30,6 @@ export async function chooseOf(
     ...(exclude && { exclude }),
     ...(source.file !== undefined && { file: source.file }),
   };
-  return chooseFiles(listing, options, (file) => readWhole(client, file));
+  const chosen = await chooseFiles(listing, options, (file) => readWhole(client, file));
+  return chosen.sort((a, b) => (a.file < b.file ? -1 : 1));
 }

@@ -72,7 +72,7 @@ export async function pushFolder(
     return { url: `${client.endpoint}/${target.repo}`, commit: commit.oid, files };
   } catch (error) {
     throwIfAborted(client.signal);
-    throw await hubFailure(error, `${target.name} (for writing)`);
+    throw await writeFailure(error, target);
   }
 }
 
@@ -112,9 +112,17 @@ async function createRepository(
       accessToken: settings.token?.startsWith("hf_") === true ? settings.token : "hf_",
     });
   } catch (error) {
-    if (!(error instanceof HubApiError && error.statusCode === 409))
-      throw await hubFailure(error, `${target.name} (for writing)`);
+    if (!(error instanceof HubApiError && error.statusCode === 409)) throw await writeFailure(error, target);
   }
+}
+
+async function writeFailure(error: unknown, { name }: HubSource): Promise<unknown> {
+  const { HubApiError } = await import("@huggingface/hub");
+  if (error instanceof HubApiError && (error.statusCode === 401 || error.statusCode === 403)) {
+    const message = `HF_TOKEN may not write to ${name} (status ${error.statusCode}); set it to a token that may.`;
+    return inputError(message, { cause: error });
+  }
+  return hubFailure(error, name);
 }
 
 function requireCommit(output: CommitOutput | undefined, target: HubSource): CommitOutput {
