@@ -147,8 +147,14 @@ async function sendFile({ fault, state }, seen, file, response, withEtag) {
     }
     state.bytesSent += length;
     at += length;
-    if (!response.write(chunk))
-      await new Promise((resolve) => response.once("drain", resolve).once("close", resolve));
+    if (response.write(chunk)) continue;
+    await new Promise((resolve) => {
+      const go = () => {
+        response.off("drain", go).off("close", go);
+        resolve();
+      };
+      response.on("drain", go).on("close", go);
+    });
   }
   if (kind === "cut") return void response.destroy();
   if (kind !== "stall") response.end();

@@ -171,11 +171,12 @@ function requireSafe(url: string, response: Response): void {
   }
 }
 
+const ABSENT_ATTEMPTS = 3;
 const FINAL_TLS = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ERR_TLS/;
 
 /** What `fetch` throws hides its reason in the cause. */
 export function connectionError(error: unknown, url: string): unknown {
-  if (!(error instanceof Error)) return error;
+  if (!(error instanceof Error) || error instanceof TransientError) return error;
   const cause = error.cause instanceof Error ? error.cause : error;
   const code = (cause as NodeJS.ErrnoException).code ?? "";
   const host = hostOf(url);
@@ -188,13 +189,12 @@ export function connectionError(error: unknown, url: string): unknown {
   }
   if (code === "ERR_INVALID_URL")
     return inputError(`${url.slice(0, 200)} is not an address.`, { cause: error });
-  const reason =
-    code === "ENOTFOUND" || code === "EAI_AGAIN"
-      ? `the name ${host} was not found`
-      : code === "ECONNREFUSED"
-        ? `${host} refused the connection`
-        : `the connection to ${host} broke (${cause.message.replace(/\s+/g, " ").slice(0, 100)})`;
-  return error instanceof TransientError ? error : new TransientError(reason, { cause: error });
+  // Who is not there at all rarely comes within seconds.
+  const absent = (reason: string) => new TransientError(reason, { cause: error, attempts: ABSENT_ATTEMPTS });
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return absent(`the name ${host} was not found`);
+  if (code === "ECONNREFUSED") return absent(`${host} refused the connection`);
+  const reason = cause.message.replace(/\s+/g, " ").slice(0, 100);
+  return new TransientError(`the connection to ${host} broke (${reason})`, { cause: error });
 }
 
 export function hostOf(url: string): string {

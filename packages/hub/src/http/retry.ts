@@ -7,10 +7,14 @@ export class TransientError extends Error {
   /** What the server asked to wait. */
   readonly waitMs: number | undefined;
 
-  constructor(message: string, options: ErrorOptions & { waitMs?: number } = {}) {
+  /** Tries that are enough for this kind of failure. */
+  readonly attempts: number;
+
+  constructor(message: string, options: ErrorOptions & { waitMs?: number; attempts?: number } = {}) {
     super(message, options);
     this.name = "TransientError";
     this.waitMs = options.waitMs;
+    this.attempts = options.attempts ?? Infinity;
   }
 }
 
@@ -41,10 +45,10 @@ export async function withRetries<R>(
     } catch (error) {
       throwIfAborted(signal);
       if (!(error instanceof TransientError)) throw error;
-      if (attempt >= attempts) {
+      if (attempt >= Math.min(attempts, error.attempts)) {
         throw new SubbitError(
           "network",
-          `${what} failed ${attempts} times, at last because ${error.message}; run the same command again to go on.`,
+          `${what} failed ${attempt} times, at last because ${error.message}; run the same command again to go on.`,
           { cause: error },
         );
       }
