@@ -1,4 +1,7 @@
-/** Pieces of remote files in memory, the ones used last; shared by all files of a model, so that its size is that of one. */
+/**
+ * Pieces of remote files in memory, those asked for last; shared by all files of a model, so that its size is that of one. The
+ * first that came goes first, read or not: were those read last kept, who reads in order would lose what was read ahead for it.
+ */
 
 export class PieceCache {
   readonly #limit: number;
@@ -14,11 +17,7 @@ export class PieceCache {
   }
 
   get(key: string): Promise<Uint8Array> | undefined {
-    const piece = this.#pieces.get(key);
-    if (piece === undefined) return undefined;
-    this.#pieces.delete(key);
-    this.#pieces.set(key, piece);
-    return piece;
+    return this.#pieces.get(key);
   }
 
   /** Remembers a piece that is on its way; one that does not come is forgotten. */
