@@ -49,10 +49,10 @@ describe.each([0, 4 * PIECE_BYTES])("with %i bytes of read-ahead", (readAheadByt
 });
 
 it("a file that changes meanwhile is not mixed with what it was", async () => {
-  let fault: Fault | undefined;
-  const server = await serve({ folders: { model: { weights: content } }, fault: () => fault });
+  const faults: Fault[] = [];
+  const server = await serve({ folders: { model: { weights: content } }, fault: () => faults[0] });
   const source = await open(server, 0);
   await source.read(0, 100);
-  fault = { kind: "other-size" };
+  faults.push({ kind: "other-size" });
   await expect(source.read(3 * PIECE_BYTES, 100)).rejects.toThrow(/is not the file it was/);
 });

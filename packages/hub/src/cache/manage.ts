@@ -21,13 +21,14 @@ export interface CacheEntry {
   readonly partial: boolean;
 }
 
-interface Found extends CacheEntry {
+interface Found {
+  readonly entry: CacheEntry;
   readonly lock: string;
 }
 
 /** By name. */
 export async function listCache(hub: Hub): Promise<CacheEntry[]> {
-  return (await findAll(hub)).map(({ lock: _, ...entry }) => entry);
+  return (await findAll(hub)).map(({ entry }) => entry);
 }
 
 export interface ClearOptions {
@@ -40,37 +41,42 @@ export interface ClearOptions {
 /** Removes models with all their revisions; throws `input` for one that is not there, before anything is removed. */
 export async function clearCache(hub: Hub, options: ClearOptions): Promise<CacheEntry[]> {
   const found = await findAll(hub);
-  const byFolder = new Map(found.map((entry) => [entry.path, entry]));
+  const byFolder = new Map(found.map((one) => [one.entry.path, one]));
   const chosen = new Set<Found>();
   for (const name of options.names ?? []) {
-    const entry = byFolder.get(cachedModel(hub.settings, parseRemoteSource(name, hub.settings)).folder);
-    if (entry === undefined)
-      throw inputError(`${name} is not in the cache; subbit cache list shows what is.`);
-    chosen.add(entry);
+    const { folder } = cachedModel(hub.settings, parseRemoteSource(name, hub.settings));
+    const one = byFolder.get(folder);
+    if (one === undefined) throw inputError(`${name} is not in the cache; subbit cache list shows what is.`);
+    chosen.add(one);
   }
-  if (options.all === true) for (const entry of found) if (entry.own) chosen.add(entry);
-  for (const { path, lock } of chosen) {
-    await withLock(lock, { signal: hub.client.signal }, () => rm(path, { recursive: true, force: true }));
+  if (options.all === true) for (const one of found) if (one.entry.own) chosen.add(one);
+  for (const { entry, lock } of chosen) {
+    await withLock(lock, { signal: hub.client.signal }, () =>
+      rm(entry.path, { recursive: true, force: true }),
+    );
   }
-  return [...chosen].map(({ lock: _, ...entry }) => entry);
+  return [...chosen].map(({ entry }) => entry);
 }
 
 async function findAll({ settings }: Hub): Promise<Found[]> {
-  const entries: Found[] = [];
+  const found: Found[] = [];
   for (const key of await foldersOf(settings.hubCache)) {
     const match = /^models--([\w.-]+?)--([\w.-]+)$/.exec(key);
-    if (match !== null) entries.push(await describe(settings.hubCache, key, `hf:${match[1]}/${match[2]}`));
+    if (match === null) continue;
+    const entry = await describe(settings.hubCache, key, `hf:${match[1]}/${match[2]}`);
+    found.push({ entry, lock: lockOf(settings.hubCache, key) });
   }
   for (const key of await foldersOf(settings.urlCache)) {
     const entry = await describe(settings.urlCache, key, key);
     const [revision] = entry.revisions;
     const record = revision === undefined ? undefined : await readRecord(entry.path, revision);
-    entries.push({ ...entry, name: record?.name ?? key, own: true });
+    const named = { ...entry, name: record?.name ?? key, own: true };
+    found.push({ entry: named, lock: lockOf(settings.urlCache, key) });
   }
-  return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return found.sort((a, b) => (a.entry.name < b.entry.name ? -1 : 1));
 }
 
-async function describe(cache: string, key: string, name: string): Promise<Found> {
+async function describe(cache: string, key: string, name: string): Promise<CacheEntry> {
   const path = join(cache, key);
   const blobs = await readdir(join(path, "blobs")).catch(() => []);
   const partial = blobs.some((blob) => blob.endsWith(".part"));
@@ -81,7 +87,6 @@ async function describe(cache: string, key: string, name: string): Promise<Found
     revisions: (await readdir(join(path, "snapshots")).catch(() => [])).sort(),
     own: partial || (await stat(join(path, RECORD_FOLDER)).catch(() => undefined)) !== undefined,
     partial,
-    lock: lockOf(cache, key),
   };
 }
 

@@ -26,20 +26,20 @@ function recordPath(folder: string, revision: string): string {
   return join(folder, RECORD_FOLDER, `${revision}.json`);
 }
 
+function isRecordedFile(value: Partial<Record<keyof RecordedFile, unknown>>): boolean {
+  const { file, bytes, id, sha256 } = value;
+  return typeof file === "string" && Number.isSafeInteger(bytes) && isHash(id, 40) && isHash(sha256, 64);
+}
+
+function isHash(value: unknown, digits: number): boolean {
+  return typeof value === "string" && value.length >= digits && /^[0-9a-f]{40,64}$/.test(value);
+}
+
 /** `undefined` for none, and for one that cannot be read. */
 export async function readRecord(folder: string, revision: string): Promise<PullRecord | undefined> {
   try {
     const record = JSON.parse(await readFile(recordPath(folder, revision), "utf8")) as PullRecord;
-    const valid =
-      Array.isArray(record.files) &&
-      record.files.every(
-        ({ file, bytes, id, sha256 }) =>
-          typeof file === "string" &&
-          Number.isSafeInteger(bytes) &&
-          /^[0-9a-f]{40,64}$/.test(id) &&
-          /^[0-9a-f]{64}$/.test(sha256),
-      );
-    return valid ? record : undefined;
+    return record.files.every(isRecordedFile) ? record : undefined;
   } catch {
     return undefined;
   }

@@ -14,9 +14,9 @@ const TRIES = 2;
 
 export interface FileCallbacks {
   /** Bytes that are there; may fall when something has to come again. */
-  onBytes(done: number): void;
+  readonly onBytes: (done: number) => void;
   /** Bytes of the last pass, which hashes. */
-  onHashed(bytes: number): void;
+  readonly onHashed: (bytes: number) => void;
 }
 
 /**

@@ -150,7 +150,7 @@ async function* bodyChunks(response: Response, guard: Guard): AsyncGenerator<Uin
       });
       guard.pause();
       if (next.done) whole = true;
-      else yield next.value as Uint8Array;
+      else yield next.value;
     }
   } finally {
     guard.stop();
