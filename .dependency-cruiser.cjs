@@ -5,7 +5,8 @@ const layers = {
   engine: ["core"],
   compress: ["core", "engine"],
   evaluate: ["core"],
-  cli: ["core", "runtime", "engine", "compress", "evaluate"],
+  hub: ["core"],
+  cli: ["core", "runtime", "engine", "compress", "evaluate", "hub"],
 };
 
 /** npm names lead to packages/<name>/dist through the workspace links; both spellings are the same layer. */

@@ -45,8 +45,9 @@ describe("a wrong command line ends with 2", () => {
     "the source as output": ["compress", model, model, "--calibration", text, "--overwrite"],
     "no calibration text": ["compress", model, join(folder, "out")],
     "two things to tokenize": ["tokenize", model, "--text", "a", "--file", text],
-    "a remote source": ["inspect", "hf:org/name"],
-    "an https source": ["inspect", "https://example.org/model"],
+    "a local source to pull": ["pull", model],
+    "an unknown action on the cache": ["cache", "frobnicate"],
+    "a cache to clear without saying what of it": ["cache", "clear"],
   };
   it.concurrent.each(Object.entries(cases))("%s", async (_, args) => {
     const run = await runCli(args);
@@ -72,6 +73,7 @@ describe("help and version", () => {
     expect(commands.sort()).toEqual(
       [
         "bench",
+        "cache",
         "chat",
         "compress",
         "demo",
@@ -80,6 +82,8 @@ describe("help and version", () => {
         "generate",
         "inspect",
         "logits",
+        "pull",
+        "push",
         "tokenize",
       ].sort(),
     );

@@ -26,6 +26,7 @@ const EXIT_OF_CODE: Readonly<Record<FailureCode, number>> = {
   usage: EXIT.usage,
   resources: EXIT.resources,
   interrupted: EXIT.interrupted,
+  network: EXIT.failed,
   internal: EXIT.failed,
   failed: EXIT.failed,
 };

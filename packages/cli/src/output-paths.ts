@@ -11,11 +11,11 @@ export function assertWritable(path: string, overwrite: boolean): void {
   }
 }
 
-/** `assertWritable` for a folder made from `sourcePath`, which may not be the source or hold it. */
-export function assertOut(sourcePath: string, out: string, overwrite: boolean): void {
+/** `assertWritable` for a folder made from `sourcePath` (absent for a remote one), which may not be the source or hold it. */
+export function assertOut(sourcePath: string | undefined, out: string, overwrite: boolean): void {
   assertWritable(out, overwrite);
   const target = resolve(out);
-  if (sourcePath === target || sourcePath.startsWith(target + sep)) {
+  if (sourcePath === target || sourcePath?.startsWith(target + sep) === true) {
     throw new SubbitError(
       "usage",
       `${out} would replace the source or a folder that holds it; give another name.`,

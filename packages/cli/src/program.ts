@@ -1,6 +1,7 @@
 /** The command tree. */
 import { Command } from "commander";
 import { addBench } from "./commands/bench.js";
+import { addCache } from "./commands/cache.js";
 import { addChat } from "./commands/chat.js";
 import { addCompress } from "./commands/compress.js";
 import { addConvert } from "./commands/convert.js";
@@ -10,6 +11,8 @@ import { addFactorise } from "./commands/factorise.js";
 import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
+import { addPull } from "./commands/pull.js";
+import { addPush } from "./commands/push.js";
 import { addTokenize } from "./commands/tokenize.js";
 import { examples } from "./options/common.js";
 import { VERSION } from "./version.js";
@@ -35,7 +38,8 @@ export function createProgram(): Command {
         "subbit compress MODEL_FOLDER OUT --bpw 0.8 --calibration text.txt",
         "subbit eval OUT --text test.txt",
       ) +
-        "\nA source is a folder in Hugging Face layout, a .gguf file, or the name of a shipped model.\n" +
+        "\nA source is a folder in Hugging Face layout, a .gguf file, hf:org/name[@revision], the https:// address of such a\n" +
+        "folder, or the name of a shipped model.\n" +
         "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 bad input, 4 not enough memory or disk, 130 interrupted.\n",
     );
   addInspect(program);
@@ -49,5 +53,8 @@ export function createProgram(): Command {
   addTokenize(program);
   addBench(program);
   addDemo(program);
+  addPull(program);
+  addPush(program);
+  addCache(program);
   return program;
 }

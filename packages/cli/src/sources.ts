@@ -1,20 +1,14 @@
 /**
- * Sources: a folder in Hugging Face layout, a .gguf file, or the short name of a shipped model.
+ * Sources on this machine: a folder in Hugging Face layout, a .gguf file, or the short name of a shipped model.
  * Shipped models lie in `models/` of the repository or installation, or of the current folder.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { inputError, SubbitError } from "@subbit/core";
+import { inputError } from "@subbit/core";
 
-/** Path of the folder or file that `source` means. Throws `input` when there is none, `usage` for remote sources. */
+/** Path of the folder or file that `source`, which is not remote, means. Throws `input` when there is none. */
 export function resolveSource(source: string): string {
-  if (/^(hf:|https?:\/\/)/i.test(source)) {
-    throw new SubbitError(
-      "usage",
-      `${source} is a remote source, and this version reads local folders, GGUF files and shipped models; download it first and give the folder.`,
-    );
-  }
   const path = resolve(source);
   if (existsSync(path)) return checkedPath(path, source);
   if (/^[\w.-]+$/.test(source)) {

@@ -9,9 +9,10 @@
  * - `usage`: the caller asked for something that does not exist or cannot be combined (exit code 2)
  * - `resources`: not enough memory or disk, said before the work starts (exit code 4)
  * - `interrupted`: the caller's AbortSignal fired; what was done is kept (exit code 130)
+ * - `network`: a server or the way to it failed, also after further tries (exit code 1)
  * - `internal`: a promise of this code was broken; a bug (exit code 1)
  */
-export type SubbitErrorCode = "input" | "usage" | "resources" | "interrupted" | "internal";
+export type SubbitErrorCode = "input" | "usage" | "resources" | "interrupted" | "network" | "internal";
 
 export class SubbitError extends Error {
   readonly code: SubbitErrorCode;

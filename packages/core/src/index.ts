@@ -28,7 +28,13 @@ export { readManifest, parseManifest, MANIFEST_FILE } from "./layouts/read-manif
 export * from "./layouts/subbit-tensors.js";
 export * from "./tensors/half.js";
 export * from "./tensors/bytes.js";
-export { bytesSource, blobSource, blobFiles } from "./checkpoints/sources.js";
+export {
+  allocate as allocateBytes,
+  bytesSource,
+  blobSource,
+  blobFiles,
+  requireRange as requireByteRange,
+} from "./checkpoints/sources.js";
 export { isPlainFileName } from "./checkpoints/file-names.js";
 export { PLAIN_DTYPE_BYTES, type PlainDtype } from "./checkpoints/dtypes.js";
 export * from "./checkpoints/limits.js";

@@ -1,6 +1,7 @@
 export * from "./node/read-corpus.js";
 export { fileSource, folderFiles } from "./node/file-source.js";
 export { hashFile, type HashFileOptions } from "./node/hash-file.js";
+export { tryProcessLock, type LockHolder, type LockOutcome } from "./node/process-lock.js";
 export { openCheckpointAt } from "./node/open-checkpoint-at.js";
 export {
   writeSafetensors,

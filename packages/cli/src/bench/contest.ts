@@ -3,13 +3,15 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { inputError, openModel, SubbitError, type Model } from "@subbit/core";
 import { openCheckpointAt } from "@subbit/core/node";
-import { resolveSource } from "../sources.js";
+import { isRemoteSource } from "@subbit/hub";
 import { findLlama } from "./find-llama.js";
 import type { Contestant } from "./measure.js";
 
 export interface ContestOptions {
   /** A source. */
   readonly path: string;
+  /** Where a source lies on this machine. */
+  readonly locate: (source: string) => Promise<string>;
   readonly name: string;
   readonly against: readonly string[];
   readonly threads: readonly number[];
@@ -45,8 +47,10 @@ const LLAMA_FACTOR = 2.2;
 
 /** Checks everything that can be wrong before anything is measured. */
 export async function prepareContest(options: ContestOptions): Promise<Contest> {
-  const main = resolveSource(options.path);
-  const others = options.against.map((file) => ({ file, path: resolveAgainst(file), llama: isGguf(file) }));
+  const main = await options.locate(options.path);
+  const others: { file: string; path: string; llama: boolean }[] = [];
+  for (const file of options.against)
+    others.push({ file, path: await pathOf(file, options), llama: isGguf(file) });
   const library = others.some(({ llama }) => llama) ? findLlama() : undefined;
   const seen = [options.name, ...options.against];
   if (new Set(seen).size < seen.length) {
@@ -113,8 +117,8 @@ function sizesOf({ checkpoint }: Model): { fileBytes: number; memoryBytes: numbe
   return { fileBytes, memoryBytes: elements * 4 * PACKED_FACTOR };
 }
 
-function resolveAgainst(file: string): string {
-  if (!isGguf(file)) return resolveSource(file);
+async function pathOf(file: string, { locate }: ContestOptions): Promise<string> {
+  if (!isGguf(file) || isRemoteSource(file)) return locate(file);
   const path = resolve(file);
   if (!existsSync(path))
     throw inputError(`${file} was to be measured against, but there is no such file; check the path.`);

@@ -15,6 +15,7 @@ import { SHAPE_NAMES } from "../bench/shapes.js";
 import { writeSynthetic } from "../bench/synthetic.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
+import { localSource } from "../open-source.js";
 import {
   commandOf,
   examples,
@@ -177,6 +178,7 @@ function benchModel(
     const contest = await prepareContest({
       ...options,
       path,
+      locate: (one) => localSource(context, one),
       name,
       threads: options.threads ?? defaultThreads(),
       warn: (sentence) => context.warn(sentence),

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inputError, isPacked, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
+import { isRemoteSource } from "@subbit/hub";
 import type { CompressOptions, CompressResult, Plan, PlanOptions } from "@subbit/compress";
 import type { Preset, TuneLevel } from "@subbit/compress/choices";
 import { Option, type Command } from "commander";
@@ -11,7 +12,7 @@ import { compressionCallbacks } from "../compression-callbacks.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
 import { sizesOf } from "../model-sizes.js";
-import { withModel } from "../open-source.js";
+import { withModel, type OpenedSource } from "../open-source.js";
 import {
   commandOf,
   examples,
@@ -52,6 +53,7 @@ interface CompressCommandOptions
   readonly evalWindows: number;
   readonly work?: string;
   readonly dryRun?: boolean;
+  readonly stream?: boolean;
   readonly planOut?: string;
   readonly report?: string;
   readonly reportInit?: boolean;
@@ -103,6 +105,10 @@ export function addCompress(program: Command): void {
       "--dry-run",
       "print the plan and write nothing; with --allocate loss and a calibration text this measures first",
     )
+    .option(
+      "--stream",
+      "read a remote source by ranges instead of downloading it first: slower, needs no disk for it",
+    )
     .option("--plan-out <file>", "write the plan, to be edited and given to --plan")
     .option("--report <file>", "write one HTML file with tables and plots")
     .option("--report-init", "measure the model as factorised too, before any tuning (takes a while)")
@@ -123,6 +129,7 @@ export function addCompress(program: Command): void {
         "subbit compress stories-11m packed --bpw 0.8 --eval-text models/stories-11m/evaluation.txt",
         "subbit compress MODEL_FOLDER packed --bpw 0.55 --calibration text.txt --embed-bits 8",
         "subbit compress model.gguf packed --bytes 30MB --dry-run",
+        "subbit compress hf:HuggingFaceTB/SmolLM2-135M packed --bpw 0.8 --calibration text.txt",
         "subbit compress MODEL_FOLDER packed --bpw 0.8 --calibration text.txt --allocate loss --report report.html",
       ),
     )
@@ -137,14 +144,19 @@ async function compressCommand(
   out: string,
   options: CompressCommandOptions,
 ): Promise<CommandResult> {
-  const path = resolveSource(source);
+  const remote = isRemoteSource(source);
   const overwrite = options.overwrite === true;
-  if (options.dryRun !== true) assertOut(path, out, overwrite);
+  if (options.stream === true && !remote) {
+    throw new SubbitError("usage", `--stream is for remote sources, and ${source} is none; leave it out.`);
+  }
+  const stream = remote && (options.stream === true || options.dryRun === true);
+  if (options.dryRun !== true) assertOut(remote ? undefined : resolveSource(source), out, overwrite);
   for (const file of [options.planOut, options.report])
     if (file !== undefined) assertWritable(file, overwrite);
   const sizes = await planOptions(options);
   const { compress, planModel } = await import("@subbit/compress");
-  return withModel(context, source, async (model) => {
+  const body = async (model: Model, opened: OpenedSource): Promise<CommandResult> => {
+    const { path } = opened;
     if (isPacked(model)) {
       throw inputError(`${source} is packed already; give the dense model that it was made from.`);
     }
@@ -152,27 +164,30 @@ async function compressCommand(
     const uniform = planModel(model, sizes);
     const inputs = { context, source, path, out, model, options, sizes };
     if (options.dryRun === true) return dryRun(inputs, uniform);
-    const { seqlen, calibration, read } = await openTexts(inputs, calibrationPath(path, options.calibration));
+    const calibrationFile = calibrationPath(source, path, options.calibration);
+    const { seqlen, calibration, read } = await openTexts(inputs, calibrationFile);
     const evaluation = options.evalText === undefined ? undefined : await read(options.evalText);
     const text = evaluation && { ids: evaluation.ids, seqlen, windows: options.evalWindows };
     const result = await compress({
       ...compressionCallbacks(context, model, { threads: options.threads, text }),
       ...libraryOptions(inputs),
       seqlen,
-      ...(await teacherFiles(context, path, model)),
+      ...(await teacherFiles(context, opened, model)),
       calibration,
       ...(text && { evaluation: { ...text, name: evaluation.description } }),
     });
     for (const warning of result.warnings) context.warn(warning);
     await writeExtras(inputs, result.plan, result);
     return { json: compressJson(result), text: describeCompress(result, sizesOf(model).bpw) };
-  });
+  };
+  return withModel(context, source, body, { stream });
 }
 
 interface Inputs {
   readonly context: Context;
   readonly source: string;
-  readonly path: string;
+  /** Absent for what is read over the network. */
+  readonly path: string | undefined;
   readonly out: string;
   readonly model: Model;
   readonly options: CompressCommandOptions;
@@ -257,16 +272,17 @@ function libraryOptions({
 }
 
 /** Refused before any work: an existing output, and one that would replace the source or what holds it. */
-function calibrationPath(sourcePath: string, given: string | undefined): string {
+function calibrationPath(source: string, sourcePath: string | undefined, given: string | undefined): string {
   const found = given ?? calibrationBeside(sourcePath);
   if (found !== undefined) return found;
   throw new SubbitError(
     "usage",
-    `${sourcePath} has no ${CALIBRATION_FILE} beside its weights; give --calibration FILE, a text like those the model is for.`,
+    `${source} has no ${CALIBRATION_FILE} beside its weights; give --calibration FILE, a text like those the model is for.`,
   );
 }
 
-function calibrationBeside(sourcePath: string): string | undefined {
+function calibrationBeside(sourcePath: string | undefined): string | undefined {
+  if (sourcePath === undefined) return undefined;
   const beside = join(sourcePath, CALIBRATION_FILE);
   return existsSync(beside) ? beside : undefined;
 }

@@ -13,6 +13,7 @@ import {
   type OfficialLayoutName,
 } from "@subbit/core";
 import { openCheckpointAt, writePlan, writeSubbit } from "@subbit/core/node";
+import { isRemoteSource } from "@subbit/hub";
 import { Option, type Command } from "commander";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
@@ -68,7 +69,7 @@ async function convert(
   out: string,
   options: ConvertOptions,
 ): Promise<CommandResult> {
-  assertOut(resolveSource(source), out, options.overwrite === true);
+  assertOut(isRemoteSource(source) ? undefined : resolveSource(source), out, options.overwrite === true);
   return withModel(context, source, async (model) => {
     const from = model.manifest === undefined ? (model.layout?.name ?? "dense") : "subbit";
     const { to } = options;

@@ -116,7 +116,7 @@ function compressTeacher(
     const text = { ids: evaluation.ids, seqlen: SEQLEN, windows: EVAL_WINDOWS };
     const result = await compress({
       ...compressionCallbacks(context, model, { threads, text }),
-      ...(await teacherFiles(context, teacher, model)),
+      ...(await teacherFiles(context, { path: teacher }, model)),
       model,
       out,
       overwrite: true,

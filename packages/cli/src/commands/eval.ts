@@ -85,11 +85,11 @@ async function evaluate(context: Context, source: string, options: EvalOptions):
   const started = performance.now();
   const tasks =
     options.tasks === undefined ? [] : await loadTasks(options.tasks, options.data, { limit, offset });
-  return withModel(context, source, async (model) => {
+  return withModel(context, source, async (model, opened) => {
     const { text: path } = options;
     const text =
       path === undefined ? undefined : await measureText(context, source, model, { ...options, text: path });
-    const reports = tasks.length === 0 ? undefined : await runTasks(context, source, model, tasks, options);
+    const reports = tasks.length === 0 ? undefined : await runTasks(context, opened, model, tasks, options);
     const sizes = sizesOf(model);
     const seconds = (performance.now() - started) / 1000;
     return {

@@ -23,23 +23,35 @@ interface InspectOptions extends CommonOptions {
 export function addInspect(program: Command): void {
   commandOf(program, "inspect <source>", "what a model is and what every linear of it costs")
     .option("--all", "a row for every linear, not one for each kind")
-    .addHelpText("after", examples("subbit inspect stories-11m", "subbit inspect model.gguf --json"))
+    .addHelpText(
+      "after",
+      examples(
+        "subbit inspect stories-11m",
+        "subbit inspect hf:HuggingFaceTB/SmolLM2-135M",
+        "subbit inspect model.gguf --json",
+      ),
+    )
     .action((source: string, options: InspectOptions) =>
       execute(options, (context) => inspect(context, source, options)),
     );
 }
 
 function inspect(context: Context, source: string, options: InspectOptions): Promise<CommandResult> {
-  return withModel(context, source, (model) => {
-    const report = inspectModel(model);
-    const tables = tablesOf(model, report);
-    const linears = report.linears.map((linear) => ({
-      ...linear,
-      scaleBits: scaleBitsOf(packedEntry(model, linear.name)),
-    }));
-    const text = describe({ ...report, linears }, tables, options.all === true);
-    return Promise.resolve({ json: { ...report, linears, ...tables }, text });
-  });
+  return withModel(
+    context,
+    source,
+    (model) => {
+      const report = inspectModel(model);
+      const tables = tablesOf(model, report);
+      const linears = report.linears.map((linear) => ({
+        ...linear,
+        scaleBits: scaleBitsOf(packedEntry(model, linear.name)),
+      }));
+      const text = describe({ ...report, linears }, tables, options.all === true);
+      return Promise.resolve({ json: { ...report, linears, ...tables }, text });
+    },
+    { stream: true },
+  );
 }
 
 interface LinearLine extends LinearReport {

@@ -2,7 +2,7 @@
 import { inputError, SubbitError } from "@subbit/core";
 import { readTextFile } from "@subbit/core/node";
 import type { Command } from "commander";
-import type { CommandResult, CommonOptions } from "../context.js";
+import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
 import { readIds, readMessages } from "../json-files.js";
 import { withTokenizer } from "../open-source.js";
@@ -34,10 +34,12 @@ export function addTokenize(program: Command): void {
         "subbit tokenize MODEL --chat messages.json --json",
       ),
     )
-    .action((source: string, options: TokenizeOptions) => execute(options, () => tokenize(source, options)));
+    .action((source: string, options: TokenizeOptions) =>
+      execute(options, (context) => tokenize(context, source, options)),
+    );
 }
 
-async function tokenize(source: string, options: TokenizeOptions): Promise<CommandResult> {
+async function tokenize(context: Context, source: string, options: TokenizeOptions): Promise<CommandResult> {
   const given = [options.text, options.file, options.decode, options.chat].filter(
     (value) => value !== undefined,
   );
@@ -47,7 +49,7 @@ async function tokenize(source: string, options: TokenizeOptions): Promise<Comma
       `Give exactly one of --text, --file, --decode and --chat; ${given.length} were given.`,
     );
   }
-  return withTokenizer(source, async (tokenizer) => {
+  return withTokenizer(context, source, async (tokenizer) => {
     const skipSpecialTokens = options.skipSpecial === true;
     if (options.decode !== undefined) {
       const ids = await readIds(options.decode);

@@ -11,9 +11,8 @@ import {
 } from "@subbit/evaluate";
 import { withForward, type DeviceOptions } from "../backends.js";
 import type { Context } from "../context.js";
-import { withModel } from "../open-source.js";
+import { withModel, type ModelOrigin } from "../open-source.js";
 import type { KvBitsOptions, ThreadOptions } from "../options/common.js";
-import { resolveSource } from "../sources.js";
 import { ScoreJournal, scoringKey } from "./score-journal.js";
 import type { LoadedTask } from "./task-files.js";
 
@@ -28,17 +27,17 @@ export type TaskReports = ReadonlyMap<string, TaskReport>;
 /** Reports by the tasks' names, in their order. */
 export async function runTasks(
   context: Context,
-  source: string,
+  origin: ModelOrigin,
   model: Model,
   tasks: readonly LoadedTask[],
   options: TaskRunOptions,
 ): Promise<TaskReports> {
-  const scores = await scoreAll(context, source, model, tasks, options);
+  const scores = await scoreAll(context, origin, model, tasks, options);
   const { teacher } = options;
   const teacherScores =
     teacher === undefined
       ? undefined
-      : await withModel(context, teacher, (other) => scoreAll(context, teacher, other, tasks, options));
+      : await withModel(context, teacher, (other, opened) => scoreAll(context, opened, other, tasks, options));
   return new Map(
     tasks.map(({ name, rows }, i) => [name, summariseTask(rows, scores[i], teacherScores?.[i])]),
   );
@@ -47,14 +46,14 @@ export async function runTasks(
 /** Log-likelihoods of every row of every task. */
 async function scoreAll(
   context: Context,
-  source: string,
+  origin: ModelOrigin,
   model: Model,
   tasks: readonly LoadedTask[],
   options: TaskRunOptions,
 ): Promise<LogLikelihoods[][]> {
   const { work } = options;
   if (work === undefined) return scoreWith(undefined, context, model, tasks, options);
-  const key = await scoringKey(context, resolveSource(source), model, options);
+  const key = await scoringKey(context, origin, model, options);
   const journal = await ScoreJournal.open(work, key);
   try {
     return await scoreWith(journal, context, model, tasks, options);

@@ -9,6 +9,7 @@ import { inputError, MAX_TEXT_BYTES, SubbitError, type Model } from "@subbit/cor
 import type { LogLikelihoods, ScoreStore } from "@subbit/evaluate";
 import type { BackendOptions } from "../backends.js";
 import type { Context } from "../context.js";
+import type { ModelOrigin } from "../open-source.js";
 import { weightsHash } from "../teacher-files.js";
 import { VERSION } from "../version.js";
 
@@ -106,13 +107,13 @@ export type ScoringBackend = Pick<BackendOptions, "kvBits"> & { readonly device:
 /** Hash of weights, config, tokenizer, way of running and version; threads do not change scores. */
 export async function scoringKey(
   context: Context,
-  path: string,
+  origin: ModelOrigin,
   model: Model,
   { device, kvBits }: ScoringBackend,
 ): Promise<string> {
   const { checkpoint } = model;
   const parts: unknown[] = [VERSION, device === "auto" ? "cpu" : device, kvBits ?? null, checkpoint.config];
-  parts.push(await weightsHash(context, path, model));
+  parts.push(await weightsHash(context, origin, model));
   for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
     parts.push((await checkpoint.readText(name)) ?? null);
   }

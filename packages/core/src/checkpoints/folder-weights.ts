@@ -38,6 +38,9 @@ export const WEIGHT_FORMATS: readonly WeightFormat[] = [
   },
 ];
 
+/** Shards whose headers are read together: over a network each takes a round trip or two. */
+const OPENED_AT_ONCE = 8;
+
 /** Files that together hold a checkpoint's tensors; each tensor is read from the file that holds it. */
 export interface FolderWeights {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -61,17 +64,28 @@ export async function openFolderWeights(
   const weightMap = checkIndex(text, `${index} of ${files.name}`);
   const opened: WeightFile[] = [];
   try {
-    for (const shard of [...new Set(weightMap.values())].sort()) {
-      const source = await files.open(shard);
-      if (source === undefined)
+    const shards = [...new Set(weightMap.values())].sort();
+    for (let at = 0; at < shards.length; at += OPENED_AT_ONCE) {
+      const batch = shards.slice(at, at + OPENED_AT_ONCE).map(async (shard) => {
+        const source = await files.open(shard);
+        if (source !== undefined) return open(source);
         throw inputError(`${index} names the shard ${shard}, which ${files.name} does not hold; fetch it.`);
-      opened.push(await open(source));
+      });
+      const settled = await Promise.allSettled(batch);
+      for (const one of settled) if (one.status === "fulfilled") opened.push(one.value);
+      for (const one of settled) if (one.status === "rejected") throw one.reason;
     }
     return joinFiles(opened, weightMap, files.name, index);
   } catch (error) {
     await Promise.all(opened.map((file) => file.close()));
     throw error;
   }
+}
+
+async function openShard(files: FileSet, shard: string): Promise<SafetensorsFile> {
+  const source = await files.open(shard);
+  if (source !== undefined) return openSafetensors(source);
+  throw inputError(`${INDEX_FILE} names the shard ${shard}, which ${files.name} does not hold; fetch it.`);
 }
 
 function checkIndex(text: string, what: string): Map<string, string> {
