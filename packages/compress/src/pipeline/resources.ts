@@ -23,7 +23,7 @@ export interface ResourceUse {
 
 const F32 = 4;
 /** Runtime, compiled programs and their scratch, beside what is counted. */
-const BASE_BYTES = 400e6;
+export const BASE_BYTES = 400e6;
 /** Floats that a block program holds per token, in hidden sizes: activations of forward and backward. */
 const SCRATCH_WIDTHS = 60;
 /** Latents, signs and two moments. */
@@ -51,8 +51,7 @@ export function estimateResources(
   const ownEnds = plan.embedMethod === "factored" || plan.embedBits !== 16;
   const ends = spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
-  const attention = batch * spec.attention.heads * windows.seqlen * windows.seqlen * F32 * 3;
-  const scratch = batch * windows.seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + spec.layers) + attention;
+  const scratch = scratchBytes(spec, batch, windows.seqlen);
   const student = signs * F32 * (tune === "full" ? TRAINED_ARRAYS : 2);
   const least = BASE_BYTES + ends + 3 * block + scratch + student + (fullGram ? gramBytes(spec) : 0);
   const keepTeacher = least + teacher <= memoryLimit;
@@ -63,6 +62,12 @@ export function estimateResources(
   const work =
     signs * F32 * (tune === "full" ? STORED_ARRAYS : 2) + block + (hiddenInMemory ? 0 : 2 * hidden);
   return { keepTeacher, hiddenInMemory, memoryBytes, diskBytes: work + plan.totals.fileBytes };
+}
+
+/** What programs hold of `batch` windows while these pass forward and backward. */
+export function scratchBytes(spec: ModelSpec, batch: number, seqlen: number): number {
+  const attention = batch * spec.attention.heads * seqlen * seqlen * F32 * 3;
+  return batch * seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + spec.layers) + attention;
 }
 
 /** Signs of a linear under training. */
@@ -76,14 +81,19 @@ function gramBytes(spec: ModelSpec): number {
   return gramOwners(spec).reduce((sum, role) => sum + spec.linearShapes[role].cols ** 2, 0) * F32 * 3;
 }
 
-/** Throws `resources` when the machine cannot hold the run. */
-export async function checkResources(use: ResourceUse, memoryLimit: number, work: string): Promise<void> {
+/** Throws `resources` when the machine cannot hold the run; `advice` says what would take less memory. */
+export async function checkResources(
+  use: Pick<ResourceUse, "memoryBytes" | "diskBytes">,
+  memoryLimit: number,
+  work: string,
+  advice = "train less (--tune scales or none) or use shorter windows",
+): Promise<void> {
   const memory = Math.min(memoryLimit, totalmem());
   if (use.memoryBytes > memory) {
     throw new SubbitError(
       "resources",
       `This run needs about ${megabytes(use.memoryBytes)} of memory, but ${megabytes(memory)} may be used; ` +
-        `raise --memory-limit, train less (--tune scales or none) or use shorter windows.`,
+        `raise --memory-limit, ${advice}.`,
     );
   }
   const { bavail, bsize } = await statfs(existingFolder(work));
