@@ -1,6 +1,7 @@
 export * from "./choices.js";
 export * from "./options.js";
 export * from "./recipe.js";
+export * from "./train-recipe.js";
 export * from "./plan/plan.js";
 export * from "./factorise/index.js";
 export { compress } from "./compress.js";
