@@ -28,16 +28,25 @@ export type LogLine = StepLine | EvaluationLine;
 
 export class TrainLog {
   readonly #path: string;
+  readonly #lines: LogLine[];
   #file: number | undefined;
 
+  /** Throws `input` when `path` is a file that holds something else than a log. */
   constructor(path: string) {
     this.#path = resolve(path);
+    this.#lines = readLog(this.#path);
   }
 
-  /** Opens the file behind the lines that `start` keeps. Throws `input` when it holds something else than a log. */
+  /** All lines so far, those of earlier runs too. */
+  get lines(): readonly LogLine[] {
+    return this.#lines;
+  }
+
+  /** Opens the file behind the lines that the beginning keeps. */
   begin({ from, evaluations }: Pick<TrainStart, "from" | "evaluations">): void {
     mkdirSync(dirname(this.#path), { recursive: true });
-    const kept = from === 0 ? [] : keptLines(readLog(this.#path), from, evaluations);
+    const kept = from === 0 ? [] : keptLines(this.#lines, from, evaluations);
+    this.#lines.splice(0, this.#lines.length, ...kept);
     const text = kept.map((line) => `${JSON.stringify(line)}\n`).join("");
     const beside = `${this.#path}.tmp`;
     writeFileSync(beside, text);
@@ -48,6 +57,7 @@ export class TrainLog {
   write(line: LogLine): void {
     if (this.#file === undefined) throw new SubbitError("internal", "A line came before the log was begun.");
     writeSync(this.#file, `${JSON.stringify(line)}\n`);
+    this.#lines.push(line);
   }
 
   close(): void {

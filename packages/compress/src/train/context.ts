@@ -1,8 +1,9 @@
 /** What the stages of a training share, and how it comes from the options. */
 import { availableParallelism } from "node:os";
-import type { Model, ModelSpec, OnProgress } from "@subbit/core";
+import type { ModelSpec, OnProgress } from "@subbit/core";
 import type { CompileOptions } from "@subbit/engine";
 import { firstWindows, type Windows } from "../calibrate/windows.js";
+import { tokensOfStep } from "../distil/distil.js";
 import { sha256 } from "../ledger/canonical.js";
 import type { Ledger, StepKey } from "../ledger/ledger.js";
 import { bytesOf, checkpointHash } from "../pipeline/fingerprint.js";
@@ -50,7 +51,7 @@ export interface TrainContext extends TrainLength {
 
 /** The number of steps that comes nearest to the tokens asked for. */
 export function trainLength({ data, recipe, tokens }: TrainOptions): TrainLength {
-  const tokensPerStep = Math.min(recipe.batch, data.count) * recipe.accumulate * data.seqlen;
+  const tokensPerStep = tokensOfStep({ recipe, windows: data });
   const wanted = tokens ?? data.count * data.seqlen;
   return { steps: Math.max(1, Math.round(wanted / tokensPerStep)), tokensPerStep };
 }

@@ -1,6 +1,6 @@
 /** What a training will need of memory and disk, from shapes alone, checked before it starts. */
 import { LINEAR_ROLES, type Model } from "@subbit/core";
-import { BASE_BYTES, scratchBytes } from "../pipeline/resources.js";
+import { BASE_BYTES, scratchBytes, trainedArrays } from "../pipeline/resources.js";
 import type { TrainOptions } from "./options.js";
 
 export interface TrainingUse {
@@ -15,19 +15,17 @@ export interface TrainingUse {
 const F32 = 4;
 /** Windows that an evaluation runs at once. */
 const EVALUATION_BATCH = 4;
-/** Snapshots lie in two slots, and the trained state beside them. */
+/** Slots that snapshots lie in. */
 const SNAPSHOTS = 2;
 
 export function estimateTraining(options: TrainOptions, memoryLimit: number): TrainingUse {
   const { student, data, recipe, evaluation } = options;
   const { spec } = student;
   const signs = signCount(student);
-  const [wanted, moments] = [recipe.rates.latents > 0, recipe.optimizerBits === 8 ? 0.5 : 2];
-  // Latents; moments, the average's copy and the best state's where there are such.
-  const kept = 1 + (wanted ? moments : 0) + (recipe.average > 0 ? 1 : 0) + (evaluation ? 1 : 0);
-  const gathered = wanted && (recipe.clip > 0 || recipe.accumulate > 1) ? 1 : 0;
-  // And the signs as floats.
-  const trained = signs * F32 * (kept + gathered + 1);
+  const arrays = trainedArrays(recipe);
+  // The best state so far.
+  const best = evaluation ? 1 : 0;
+  const trained = signs * F32 * (arrays.memory + best);
   const blockWeights = LINEAR_ROLES.reduce((sum, role) => {
     const { rows, cols } = spec.linearShapes[role];
     return sum + rows * cols;
@@ -35,14 +33,14 @@ export function estimateTraining(options: TrainOptions, memoryLimit: number): Tr
   // The student's and the teacher's.
   const ends = 2 * spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2);
   const batch = Math.max(recipe.batch, evaluation ? EVALUATION_BATCH : 1);
-  const scratch = scratchBytes(spec, batch, data.seqlen);
+  const scratch = scratchBytes(spec, batch, data.seqlen, recipe);
   const least = BASE_BYTES + ends + 3 * blockWeights * F32 + scratch + trained;
   const teacher = spec.layers * blockWeights * F32;
   const keepTeacher = least + teacher <= memoryLimit;
   return {
     keepTeacher,
     memoryBytes: least + (keepTeacher ? teacher : 0),
-    diskBytes: signs * F32 * (SNAPSHOTS * kept + 1) + student.checkpoint.fileBytes,
+    diskBytes: signs * F32 * (arrays.stored + SNAPSHOTS * best) + student.checkpoint.fileBytes,
   };
 }
 

@@ -1,8 +1,8 @@
 /** The training itself as one ledger step, with snapshots so that a killed run goes on where it was. */
 import type { Windows } from "../calibrate/windows.js";
 import { distil } from "../distil/distil.js";
-import type { DistilSnapshot, DistilTask, Evaluation, StepReport } from "../distil/types.js";
-import type { Artefact } from "../ledger/artefact.js";
+import { artefactOf, snapshotOf } from "../distil/snapshot.js";
+import type { DistilTask, Evaluation, StepReport } from "../distil/types.js";
 import { sha256 } from "../ledger/canonical.js";
 import { asJson } from "../pipeline/context.js";
 import { bytesOf } from "../pipeline/fingerprint.js";
@@ -74,7 +74,7 @@ export async function trainStep(context: TrainContext, callbacks: Callbacks): Pr
           note: `loss ${report.loss.toPrecision(4)}  ${Math.round(speed.recent)} tokens/s`,
         });
       },
-      snapshot: ({ arrays, ...rest }) => snapshot({ arrays, json: asJson(rest) }),
+      snapshot: (state) => snapshot(artefactOf(state)),
     });
     const { losses, lossBefore, lossAfter, evaluations } = done;
     // Without a text to judge by, the divergence of the training windows says whether anything was gained.
@@ -100,17 +100,14 @@ export async function trainStep(context: TrainContext, callbacks: Callbacks): Pr
 
 /** Perplexity of a state by the engine; told to the caller, too. */
 function evaluator(context: TrainContext, windows: Windows, { onEvaluate }: Callbacks) {
-  const { spec, compile, onProgress, signal } = context;
+  const { spec, compile, onProgress } = context;
   return async (state: ModelState, step: number): Promise<number> => {
-    const options = { ...compile, stage: "evaluate", onProgress, ...(signal && { signal }) };
+    // Not stopped on the way: the steps before it have no snapshot yet, and one follows at once.
+    const options = { ...compile, stage: "evaluate", onProgress };
     const { perplexity } = await statePerplexity(spec, state, windows, options);
     onEvaluate?.({ step, value: perplexity });
     return perplexity;
   };
-}
-
-function snapshotOf({ arrays, json }: Artefact): DistilSnapshot {
-  return { ...(json as unknown as Omit<DistilSnapshot, "arrays">), arrays } as DistilSnapshot;
 }
 
 function windowsKey({ ids, seqlen }: Windows): string {
