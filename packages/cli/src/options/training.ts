@@ -25,7 +25,7 @@ export interface TrainingOptions {
   readonly hiddenLoss?: number;
   readonly hiddenKind?: DistilRecipe["loss"]["hiddenKind"];
   readonly average?: number;
-  readonly schedule?: DistilRecipe["schedule"];
+  readonly rateSchedule?: DistilRecipe["schedule"];
 }
 
 /** Every flag but --recipe, by the name that it has in the options. */
@@ -48,7 +48,7 @@ const HYPERPARAMETERS = [
   "hiddenLoss",
   "hiddenKind",
   "average",
-  "schedule",
+  "rateSchedule",
 ] as const satisfies readonly (keyof TrainingOptions)[];
 
 const rate = number({ min: 0, max: 1e6 });
@@ -103,7 +103,7 @@ export function addTrainingOptions(command: Command): Command {
     )
     .option("--average <x>", "decay of a moving average that is evaluated and kept; 0 is none", decay)
     .addOption(
-      new Option("--schedule <name>", "of the rate after the warm-up").choices(["cosine", "constant"]),
+      new Option("--rate-schedule <name>", "of the rate after the warm-up").choices(["cosine", "constant"]),
     );
 }
 
@@ -122,7 +122,7 @@ export async function trainingRecipe(
   const base = trainRecipe(name);
   const { lrLatents, lrScales, lrNorms, logitsLoss, hiddenLoss, hiddenKind } = options;
   const { batch, accumulate, warmup, beta1, beta2, weightDecay, clip } = options;
-  const { optimizer, optimizerBits, average, schedule } = options;
+  const { optimizer, optimizerBits, average, rateSchedule: schedule } = options;
   const recipe = trainRecipe(name, {
     rates: {
       latents: lrLatents ?? base.rates.latents,
