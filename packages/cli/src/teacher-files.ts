@@ -36,7 +36,11 @@ export async function sideTextsOf(model: Model): Promise<Map<string, string>> {
 }
 
 /** sha256 of the weight file; of several, that of their `<sha256>  <name>` lines in name order, as sha256sum prints them. */
-export async function weightsHash({ signal, onProgress }: Context, path: string, model: Model): Promise<string> {
+export async function weightsHash(
+  { signal, onProgress }: Context,
+  path: string,
+  model: Model,
+): Promise<string> {
   if (!statSync(path).isDirectory()) return hashFile(path, onProgress, { signal });
   const names = [...new Set([...model.checkpoint.tensors.values()].map((info) => info.file))].sort();
   const hashes: string[] = [];

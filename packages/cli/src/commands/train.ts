@@ -4,7 +4,12 @@ import { writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
-import type { DistilRecipe, TrainOptions as LibraryOptions, TrainRecipeName, TrainResult } from "@subbit/compress";
+import type {
+  DistilRecipe,
+  TrainOptions as LibraryOptions,
+  TrainRecipeName,
+  TrainResult,
+} from "@subbit/compress";
 import { Option, type Command } from "commander";
 import { compressionCallbacks } from "../compression-callbacks.js";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
@@ -75,9 +80,16 @@ export function addTrain(program: Command): void {
       `tokens of a window (default: ${DEFAULT_SEQLEN}, or the model's context if shorter)`,
       integer({ min: 2 }),
     )
-    .option("--eval-text <file>", "held-out text: the state that is best on it is kept, and measured at the end")
+    .option(
+      "--eval-text <file>",
+      "held-out text: the state that is best on it is kept, and measured at the end",
+    )
     .option("--eval-windows <n>", "at most so many windows of it", integer({ min: 1 }), 40)
-    .option("--eval-every <n>", "steps between two evaluations (default: a tenth of the steps)", integer({ min: 1 }))
+    .option(
+      "--eval-every <n>",
+      "steps between two evaluations (default: a tenth of the steps)",
+      integer({ min: 1 }),
+    )
     .option(
       "--checkpoint-minutes <x>",
       "minutes between snapshots: what a kill may cost",
@@ -88,7 +100,10 @@ export function addTrain(program: Command): void {
       "--work <dir>",
       "run ledger; the same command resumes from it (default: OUT.work, removed at the end)",
     )
-    .option("--log <file>", `one JSON line a step and an evaluation (default: ${LOG_FILE} in the work folder)`)
+    .option(
+      "--log <file>",
+      `one JSON line a step and an evaluation (default: ${LOG_FILE} in the work folder)`,
+    )
     .option("--report <file>", "write one HTML file with the curves")
     .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
   addTrainingOptions(command);

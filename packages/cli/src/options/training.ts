@@ -85,9 +85,7 @@ export function addTrainingOptions(command: Command): Command {
       "slope of the tanh surrogate k (1 - tanh^2(k x))",
       number({ above: 0, max: 1e6 }),
     )
-    .addOption(
-      new Option("--optimizer <name>", "how latents move").choices(["adamw", "muon", "flips"]),
-    )
+    .addOption(new Option("--optimizer <name>", "how latents move").choices(["adamw", "muon", "flips"]))
     .addOption(
       new Option("--optimizer-bits <bits>", "bits of a stored moment of a latent, 32 or 8").argParser(
         oneOf([32, 8] as const),
@@ -158,7 +156,10 @@ function surrogateOf(
     return { kind, width: surrogateWidth ?? own };
   }
   if (surrogateWidth !== undefined) {
-    throw new SubbitError("usage", `--surrogate-width is of the tanh surrogate, not of ${kind}; leave it out.`);
+    throw new SubbitError(
+      "usage",
+      `--surrogate-width is of the tanh surrogate, not of ${kind}; leave it out.`,
+    );
   }
   return { kind };
 }

@@ -19,7 +19,13 @@ export interface TrainReportFacts {
 /** Points of a curve; more of them make a larger file and no better picture. */
 const MOST_POINTS = 400;
 
-export async function trainHtml({ title, recipeName, recipe, result, lines }: TrainReportFacts): Promise<string> {
+export async function trainHtml({
+  title,
+  recipeName,
+  recipe,
+  result,
+  lines,
+}: TrainReportFacts): Promise<string> {
   const steps = lines.filter((line): line is StepLine => !isEvaluation(line));
   const losses = steps.length > 0 ? lossRows(steps) : plainLossRows(result.losses);
   const step = { field: "step", title: "step" } as const;

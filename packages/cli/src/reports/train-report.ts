@@ -44,10 +44,7 @@ export function summaryPairs(result: TrainResult, recipe: string): (readonly [st
     ...figure("perplexity of the packed file", quality.perplexity),
     ...figure("KL(teacher||packed), nats a token", quality.kl),
     ...figure("top-1 agreement", quality.top1Agreement),
-    [
-      "weight file",
-      `${formatBytes(result.fileBytes)}, ${toPrecision(result.bpw, 4)} bits per linear weight`,
-    ],
+    ["weight file", `${formatBytes(result.fileBytes)}, ${toPrecision(result.bpw, 4)} bits per linear weight`],
     ...(verify
       ? ([
           [

@@ -3,7 +3,16 @@
  * (`{"step", "perplexity"}`). A resumed run first drops the lines of steps that it will do again, so that nothing appears
  * twice. Lines reach the system one by one: a killed process loses none.
  */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { dirname, resolve } from "node:path";
 import { SubbitError } from "@subbit/core";
 import type { TrainStart } from "@subbit/compress";

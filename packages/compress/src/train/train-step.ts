@@ -87,7 +87,10 @@ export async function trainStep(context: TrainContext, callbacks: Callbacks): Pr
       keptStep: gained ? (done.bestStep ?? steps) : 0,
       tokensPerSecond: speed.overall,
     };
-    return { arrays: gained ? stateToArrays(student) : new Map<string, Float32Array>(), json: asJson(summary) };
+    return {
+      arrays: gained ? stateToArrays(student) : new Map<string, Float32Array>(),
+      json: asJson(summary),
+    };
   });
   const summary = artefact.json as unknown as TrainSummary;
   // Nothing was gained: the student as its file has it, since the one in memory was trained.

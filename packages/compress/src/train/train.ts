@@ -12,7 +12,13 @@ import { checkResources } from "../pipeline/resources.js";
 import { DEFAULT_MEMORY_LIMIT } from "../run/open-run.js";
 import { openPacked, verifyPacked } from "../verify/verify.js";
 import { checkModels, checkWindows } from "./check-models.js";
-import { evaluationWindows, openTraining, type TrainContext, type TrainLength, trainLength } from "./context.js";
+import {
+  evaluationWindows,
+  openTraining,
+  type TrainContext,
+  type TrainLength,
+  trainLength,
+} from "./context.js";
 import { describeTraining, warningsOf } from "./describe.js";
 import type { TrainOptions, TrainResult } from "./options.js";
 import { estimateTraining, type TrainingUse } from "./resources.js";
@@ -62,7 +68,10 @@ async function run(
   const cpu = process.cpuUsage();
   const context = await openTraining(options, length, use, ledger);
   const { studentSha256, teacherSha256, steps } = context;
-  await ledger.note("run.json", asJson({ studentSha256, teacherSha256, ...describeTraining(options, context) }));
+  await ledger.note(
+    "run.json",
+    asJson({ studentSha256, teacherSha256, ...describeTraining(options, context) }),
+  );
   const trained = await trainStep(context, options);
   const { summary } = trained;
   const written = await packageTrained(options, context, trained);
