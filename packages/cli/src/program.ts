@@ -10,6 +10,7 @@ import { addGenerate } from "./commands/generate.js";
 import { addInspect } from "./commands/inspect.js";
 import { addLogits } from "./commands/logits.js";
 import { addTokenize } from "./commands/tokenize.js";
+import { addTrain } from "./commands/train.js";
 import { examples } from "./options/common.js";
 import { VERSION } from "./version.js";
 
@@ -39,6 +40,7 @@ export function createProgram(): Command {
     );
   addInspect(program);
   addCompress(program);
+  addTrain(program);
   addFactorise(program);
   addEval(program);
   addLogits(program);

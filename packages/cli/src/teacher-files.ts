@@ -22,16 +22,25 @@ export async function teacherFiles(
   path: string,
   model: Model,
 ): Promise<Required<Pick<CompressOptions, "sideTexts" | "teacherSha256">>> {
+  return { sideTexts: await sideTextsOf(model), teacherSha256: await weightsHash(context, path, model) };
+}
+
+/** The files beside the weights that a packed model keeps. */
+export async function sideTextsOf(model: Model): Promise<Map<string, string>> {
   const sideTexts = new Map<string, string>();
   for (const name of SIDE_FILES) {
     const text = await model.checkpoint.readText(name);
     if (text !== undefined) sideTexts.set(name, text);
   }
-  return { sideTexts, teacherSha256: await weightsHash(context, path, model) };
+  return sideTexts;
 }
 
 /** sha256 of the weight file; of several, that of their `<sha256>  <name>` lines in name order, as sha256sum prints them. */
-async function weightsHash({ signal, onProgress }: Context, path: string, model: Model): Promise<string> {
+export async function weightsHash(
+  { signal, onProgress }: Context,
+  path: string,
+  model: Model,
+): Promise<string> {
   if (!statSync(path).isDirectory()) return hashFile(path, onProgress, { signal });
   const names = [...new Set([...model.checkpoint.tensors.values()].map((info) => info.file))].sort();
   const hashes: string[] = [];

@@ -1,6 +1,7 @@
 export * from "./choices.js";
 export * from "./options.js";
 export * from "./recipe.js";
+export * from "./train-recipe.js";
 export * from "./plan/plan.js";
 export * from "./factorise/index.js";
 export { compress } from "./compress.js";
@@ -19,3 +20,7 @@ export {
   type MixPart,
 } from "./data/mix-windows.js";
 export type { Windows } from "./calibrate/windows.js";
+export type { Evaluation, StepReport } from "./distil/types.js";
+export { checkModels as checkTrainModels } from "./train/check-models.js";
+export * from "./train/options.js";
+export { train } from "./train/train.js";

@@ -4,7 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { inputError, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
-import type { CompressOptions, CompressResult, Plan, PlanOptions } from "@subbit/compress";
+import type { CompressOptions, CompressResult, Plan, PlanOptions, RecipeOverrides } from "@subbit/compress";
 import type { Preset, TuneLevel } from "@subbit/compress/choices";
 import { Option, type Command } from "commander";
 import { compressionCallbacks } from "../compression-callbacks.js";
@@ -26,6 +26,12 @@ import { byteSize, integer } from "../options/parse.js";
 import { addRecipeOptions, recipeOverrides, type RecipeOptions } from "../options/recipe.js";
 import { addSizeOptions, planOptions, type SizeOptions } from "../options/size.js";
 import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
+import {
+  addTrainingOptions,
+  trainingFlag,
+  trainingRecipe,
+  type TrainingOptions,
+} from "../options/training.js";
 import { assertWritable, writeWhole } from "../output-paths.js";
 import { describePlan } from "../reports/plan-report.js";
 import { compressJson, describeCompress } from "../reports/compress-report.js";
@@ -38,6 +44,7 @@ interface CompressCommandOptions
     CommonOptions,
     SizeOptions,
     RecipeOptions,
+    TrainingOptions,
     TextOptions,
     ThreadOptions,
     SeedOptions,
@@ -108,6 +115,7 @@ export function addCompress(program: Command): void {
     .option("--report-init", "measure the model as factorised too, before any tuning (takes a while)")
     .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
   addRecipeOptions(command);
+  addTrainingOptions(command);
   addTextOptions(command)
     .addOption(threadsOption())
     .addOption(seedOption())
@@ -124,6 +132,7 @@ export function addCompress(program: Command): void {
         "subbit compress MODEL_FOLDER packed --bpw 0.55 --calibration text.txt --embed-bits 8",
         "subbit compress model.gguf packed --bytes 30MB --dry-run",
         "subbit compress MODEL_FOLDER packed --bpw 0.8 --calibration text.txt --allocate loss --report report.html",
+        "subbit compress MODEL_FOLDER packed --method littlebit --bpw 0.8 --calibration text.txt --recipe littlebit",
       ),
     )
     .action((source: string, out: string, options: CompressCommandOptions) =>
@@ -143,6 +152,7 @@ async function compressCommand(
   for (const file of [options.planOut, options.report])
     if (file !== undefined) assertWritable(file, overwrite);
   const sizes = await planOptions(options);
+  const recipe = await recipeOf(options);
   const { compress, planModel } = await import("@subbit/compress");
   return withModel(context, source, async (model) => {
     if (model.manifest !== undefined) {
@@ -150,7 +160,7 @@ async function compressCommand(
     }
     // A budget that cannot be met is said before any text is read.
     const uniform = planModel(model, sizes);
-    const inputs = { context, source, path, out, model, options, sizes };
+    const inputs = { context, source, path, out, model, options, sizes, recipe };
     if (options.dryRun === true) return dryRun(inputs, uniform);
     const { seqlen, calibration, read } = await openTexts(inputs, calibrationPath(path, options.calibration));
     const evaluation = options.evalText === undefined ? undefined : await read(options.evalText);
@@ -177,6 +187,20 @@ interface Inputs {
   readonly model: Model;
   readonly options: CompressCommandOptions;
   readonly sizes: PlanOptions;
+  readonly recipe: RecipeOverrides;
+}
+
+/** Hyperparameters of all stages; those of training go with the level that has them only. */
+async function recipeOf(options: CompressCommandOptions): Promise<RecipeOverrides> {
+  const flag = trainingFlag(options);
+  if (flag === undefined) return recipeOverrides(options);
+  if (options.tune !== "full") {
+    throw new SubbitError(
+      "usage",
+      `${flag} is of whole-model training, but --tune ${options.tune} was asked for; use --tune full.`,
+    );
+  }
+  return { ...recipeOverrides(options), full: (await trainingRecipe(options)).recipe };
 }
 
 /** The plan; by predicted loss only where there is a text to measure on. */
@@ -234,6 +258,7 @@ function libraryOptions({
   out,
   options,
   sizes,
+  recipe,
 }: Inputs): Omit<CompressOptions, "calibration" | "seqlen"> {
   const { samples, tune, preset, trainTokens, work, memoryLimit, threads, seed, device } = options;
   return {
@@ -245,7 +270,7 @@ function libraryOptions({
     tune,
     preset,
     seed,
-    recipe: recipeOverrides(options),
+    recipe,
     device: device === "auto" ? "cpu" : device,
     writtenBy: `subbit ${VERSION}`,
     ...(trainTokens !== undefined && { trainTokens }),

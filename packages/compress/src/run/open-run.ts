@@ -46,7 +46,16 @@ export async function prepareRun(options: CompressOptions, plan: Plan, folder: s
   });
   const batch = Math.max(FORWARD_BATCH, wanted.blocks.batch, wanted.full.batch);
   const estimate = (recipe: Recipe): ResourceUse =>
-    estimateResources(model.spec, plan, windows, tune, batch, memoryLimit, recipe.factorise.gram === "full");
+    estimateResources(
+      model.spec,
+      plan,
+      windows,
+      tune,
+      batch,
+      memoryLimit,
+      recipe.factorise.gram === "full",
+      recipe.full,
+    );
   // A metric that nobody asked for is no reason to refuse.
   const isOurs = options.recipe?.factorise?.gram === undefined;
   const fits = estimate(wanted).memoryBytes <= Math.min(memoryLimit, totalmem());

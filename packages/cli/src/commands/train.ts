@@ -1,0 +1,262 @@
+/** `subbit train`: a packed model and its dense teacher in, the model trained further and what it gained out. */
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join, resolve, sep } from "node:path";
+import { openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
+import { readCorpus } from "@subbit/core/node";
+import type {
+  DistilRecipe,
+  TrainOptions as LibraryOptions,
+  TrainRecipeName,
+  TrainResult,
+} from "@subbit/compress";
+import { Option, type Command } from "commander";
+import { compressionCallbacks } from "../compression-callbacks.js";
+import type { CommandResult, CommonOptions, Context } from "../context.js";
+import { execute } from "../execute.js";
+import { withModel } from "../open-source.js";
+import {
+  commandOf,
+  examples,
+  overwriteOption,
+  seedOption,
+  threadsOption,
+  type OverwriteOptions,
+  type SeedOptions,
+  type ThreadOptions,
+} from "../options/common.js";
+import { byteSize, integer, number } from "../options/parse.js";
+import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
+import { addTrainingOptions, trainingRecipe, type TrainingOptions } from "../options/training.js";
+import { assertWritable, writeWhole } from "../output-paths.js";
+import { toPrecision } from "../output/format.js";
+import { describeTrain, trainJson } from "../reports/train-report.js";
+import { resolveSource } from "../sources.js";
+import { sideTextsOf, weightsHash } from "../teacher-files.js";
+import { readTrainingData } from "../training/training-data.js";
+import { TrainLog } from "../training/train-log.js";
+import { VERSION } from "../version.js";
+
+interface TrainCommandOptions
+  extends CommonOptions, TrainingOptions, TextOptions, ThreadOptions, SeedOptions, OverwriteOptions {
+  readonly teacher: string;
+  readonly data: readonly string[];
+  readonly tokens?: number;
+  readonly seqlen?: number;
+  readonly evalText?: string;
+  readonly evalWindows: number;
+  readonly evalEvery?: number;
+  readonly checkpointMinutes: number;
+  readonly work?: string;
+  readonly log?: string;
+  readonly report?: string;
+  readonly memoryLimit?: number;
+  readonly device: string;
+}
+
+const DEFAULT_SEQLEN = 512;
+/** The text that shipped teachers have beside their weights. */
+const CALIBRATION_FILE = "calibration.txt";
+const LOG_FILE = "train.jsonl";
+
+export function addTrain(program: Command): void {
+  const command = commandOf(
+    program,
+    "train <source> <out>",
+    "train a packed model further, by distillation from the dense model that it was made from",
+  )
+    .requiredOption("--teacher <source>", "the dense model that the packed one was made from")
+    .addOption(
+      new Option(
+        "--data <file>",
+        `text to train on; may be given several times (default: ${CALIBRATION_FILE} beside the teacher)`,
+      )
+        .argParser((file: string, before: readonly string[]) => [...before, file])
+        .default([] as readonly string[], "none"),
+    )
+    .option("--tokens <n>", "tokens to train on (default: one pass over the data)", integer({ min: 1 }))
+    .option(
+      "--seqlen <n>",
+      `tokens of a window (default: ${DEFAULT_SEQLEN}, or the model's context if shorter)`,
+      integer({ min: 2 }),
+    )
+    .option(
+      "--eval-text <file>",
+      "held-out text: the state that is best on it is kept, and measured at the end",
+    )
+    .option("--eval-windows <n>", "at most so many windows of it", integer({ min: 1 }), 40)
+    .option(
+      "--eval-every <n>",
+      "steps between two evaluations (default: a tenth of the steps)",
+      integer({ min: 1 }),
+    )
+    .option(
+      "--checkpoint-minutes <x>",
+      "minutes between snapshots: what a kill may cost",
+      number({ above: 0, max: 100_000 }),
+      1,
+    )
+    .option(
+      "--work <dir>",
+      "run ledger; the same command resumes from it (default: OUT.work, removed at the end)",
+    )
+    .option(
+      "--log <file>",
+      `one JSON line a step and an evaluation (default: ${LOG_FILE} in the work folder)`,
+    )
+    .option("--report <file>", "write one HTML file with the curves")
+    .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
+  addTrainingOptions(command);
+  addTextOptions(command)
+    .addOption(threadsOption())
+    .addOption(seedOption())
+    .addOption(
+      new Option("--device <device>", "where training runs")
+        .choices(["auto", "cpu", "cuda", "webgpu"])
+        .default("auto"),
+    )
+    .addOption(overwriteOption())
+    .addHelpText(
+      "after",
+      examples(
+        "subbit train stories-11m-0.8bpw trained --teacher stories-11m --tokens 100000",
+        "subbit train PACKED OUT --teacher MODEL_FOLDER --data text.jsonl --eval-text held-out.txt --work run --report report.html",
+        "subbit train PACKED OUT --teacher MODEL_FOLDER --data text.txt --recipe littlebit --batch 2 --accumulate 2",
+      ) + "\nA dense model is compressed and trained in one run by compress --tune full --recipe NAME.\n",
+    )
+    .action((source: string, out: string, options: TrainCommandOptions) =>
+      execute(options, (context) => trainCommand(context, source, out, options)),
+    );
+}
+
+async function trainCommand(
+  context: Context,
+  source: string,
+  out: string,
+  options: TrainCommandOptions,
+): Promise<CommandResult> {
+  const overwrite = options.overwrite === true;
+  const [path, teacherPath] = [resolveSource(source), resolveSource(options.teacher)];
+  assertOut(out, overwrite, [path, teacherPath]);
+  if (options.report !== undefined) assertWritable(options.report, overwrite);
+  const { name, recipe } = await trainingRecipe(options);
+  const log = new TrainLog(options.log ?? join(resolve(options.work ?? `${out}.work`), LOG_FILE));
+  return withModel(context, source, (student) =>
+    withModel(context, options.teacher, async (teacher) => {
+      const inputs = { context, source, out, options, student, teacher, teacherPath, name, recipe };
+      const result = await trainModels(inputs, log);
+      for (const warning of result.warnings) context.warn(warning);
+      if (options.report !== undefined) await writeReport(options.report, inputs, log, result);
+      return { json: trainJson(result, name), text: describeTrain(result, name) };
+    }),
+  );
+}
+
+interface Inputs {
+  readonly context: Context;
+  readonly source: string;
+  readonly out: string;
+  readonly options: TrainCommandOptions;
+  readonly student: Model;
+  readonly teacher: Model;
+  readonly teacherPath: string;
+  readonly name: TrainRecipeName;
+  readonly recipe: DistilRecipe;
+}
+
+async function trainModels(inputs: Inputs, log: TrainLog): Promise<TrainResult> {
+  const { context, source, options, student, teacher, teacherPath } = inputs;
+  const { train, checkTrainModels } = await import("@subbit/compress");
+  // Models that do not fit together are told before any text is read.
+  checkTrainModels(student, teacher);
+  const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, student.spec.maxPositions);
+  checkSeqlen(seqlen, student.spec, source);
+  const tokenizer = await openTokenizer(student.checkpoint);
+  const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
+  const data = await readTrainingData(dataFiles(options, teacherPath), seqlen, read);
+  const evaluation = options.evalText === undefined ? undefined : await read(options.evalText);
+  const text = evaluation && { ids: evaluation.ids, seqlen, windows: options.evalWindows };
+  try {
+    return await train({
+      ...compressionCallbacks(context, teacher, { threads: options.threads, text }),
+      ...libraryOptions(inputs),
+      data: data.windows,
+      dataNames: data.names,
+      sideTexts: await sideTextsOf(student),
+      teacherSha256: await weightsHash(context, teacherPath, teacher),
+      ...(text && { evaluation: { ...text, name: evaluation.description } }),
+      onStart: (start) => {
+        log.begin(start);
+        if (start.from > 0) context.note(`Going on after step ${start.from} of ${start.steps}.`);
+      },
+      onStep: ({ steps: _, ...line }) => log.write(line),
+      onEvaluate: ({ step, value }) => {
+        log.write({ step, perplexity: value });
+        context.note(`step ${step}: perplexity ${toPrecision(value, 4)}`);
+      },
+    });
+  } finally {
+    log.close();
+  }
+}
+
+function libraryOptions({
+  student,
+  teacher,
+  out,
+  options,
+  name,
+  recipe,
+}: Inputs): Omit<LibraryOptions, "data"> {
+  const { tokens, evalEvery, checkpointMinutes, work, memoryLimit, threads, seed, device } = options;
+  return {
+    student,
+    teacher,
+    out,
+    overwrite: options.overwrite === true,
+    recipe,
+    recipeName: name,
+    checkpointSeconds: 60 * checkpointMinutes,
+    seed,
+    device: device === "auto" ? "cpu" : device,
+    writtenBy: `subbit ${VERSION}`,
+    ...(tokens !== undefined && { tokens }),
+    ...(evalEvery !== undefined && { evaluateEvery: evalEvery }),
+    ...(work !== undefined && { work }),
+    ...(memoryLimit !== undefined && { memoryLimit }),
+    ...(threads !== undefined && { threads }),
+  };
+}
+
+async function writeReport(
+  report: string,
+  { source, name, recipe }: Inputs,
+  log: TrainLog,
+  result: TrainResult,
+): Promise<void> {
+  const { trainHtml } = await import("../reports/train-html.js");
+  const html = await trainHtml({ title: source, recipeName: name, recipe, result, lines: log.lines });
+  await writeWhole(report, (file) => writeFile(file, html));
+}
+
+function dataFiles({ data }: TrainCommandOptions, teacherPath: string): readonly string[] {
+  if (data.length > 0) return data;
+  const beside = join(teacherPath, CALIBRATION_FILE);
+  if (existsSync(beside)) return [beside];
+  throw new SubbitError(
+    "usage",
+    `${teacherPath} has no ${CALIBRATION_FILE} beside its weights; give --data FILE, a text like those the model is for.`,
+  );
+}
+
+/** Refused before any work: an existing output, and one that would replace a source or what holds it. */
+function assertOut(out: string, overwrite: boolean, sources: readonly string[]): void {
+  assertWritable(out, overwrite);
+  const target = resolve(out);
+  const lost = sources.find((path) => path === target || path.startsWith(target + sep));
+  if (lost === undefined) return;
+  throw new SubbitError(
+    "usage",
+    `${out} would replace ${lost} or a folder that holds it; give another name.`,
+  );
+}
