@@ -11,6 +11,14 @@ export { parseForms } from "./plan/allocation/forms.js";
 export { DEFAULT_BPW, planModel } from "./plan/plan-model.js";
 export { parsePlanFile, type PlanFile, planToFile } from "./plan/plan-file.js";
 export { AUTO } from "./plan/methods.js";
+export {
+  MAX_MIX_TOKENS,
+  mixWindows,
+  type MixedPart,
+  type MixedWindows,
+  type MixOptions,
+  type MixPart,
+} from "./data/mix-windows.js";
 export type { Windows } from "./calibrate/windows.js";
 export type { Evaluation, StepReport } from "./distil/types.js";
 export { checkModels as checkTrainModels } from "./train/check-models.js";
