@@ -226,11 +226,12 @@ async function dryRun(inputs: Inputs, uniform: Plan): Promise<CommandResult> {
   return { json: { ...plan, out: inputs.out, warnings }, text: describePlan(plan) };
 }
 
-async function openTexts({ model, source, options }: Inputs, calibrationFile: string) {
+async function openTexts({ context, model, source, options }: Inputs, calibrationFile: string) {
   const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
   checkSeqlen(seqlen, model.spec, source);
   const tokenizer = await openTokenizer(model.checkpoint);
-  const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
+  const read = (file: string): Promise<Corpus> =>
+    readCorpus(file, tokenizer, corpusOptions(options, context));
   const { ids, description } = await read(calibrationFile);
   return { seqlen, read, calibration: { ids, name: description } };
 }

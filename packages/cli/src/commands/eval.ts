@@ -68,7 +68,11 @@ async function evaluate(context: Context, source: string, options: EvalOptions):
   return withModel(context, source, async (model) => {
     const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
     checkSeqlen(seqlen, model.spec, source);
-    const corpus = await readCorpus(text, await openTokenizer(model.checkpoint), corpusOptions(options));
+    const corpus = await readCorpus(
+      text,
+      await openTokenizer(model.checkpoint),
+      corpusOptions(options, context),
+    );
     const report = await measure(
       context,
       model,

@@ -25,6 +25,7 @@ import {
   type SeedOptions,
   type ThreadOptions,
 } from "../options/common.js";
+import { addDataOption, type DataOptions, type DataSource } from "../options/data.js";
 import { byteSize, integer, number } from "../options/parse.js";
 import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
 import { addTrainingOptions, trainingRecipe, type TrainingOptions } from "../options/training.js";
@@ -33,14 +34,22 @@ import { toPrecision } from "../output/format.js";
 import { describeTrain, trainJson } from "../reports/train-report.js";
 import { resolveSource } from "../sources.js";
 import { sideTextsOf, weightsHash } from "../teacher-files.js";
-import { readTrainingData } from "../training/training-data.js";
-import { TrainLog } from "../training/train-log.js";
+import { readTrainingData } from "../training/data-sources.js";
+import { textByTeacher } from "../training/self-teacher.js";
+import { TensorBoardLog } from "../training/tensorboard.js";
+import { type LogLine, TrainLog } from "../training/train-log.js";
 import { VERSION } from "../version.js";
 
 interface TrainCommandOptions
-  extends CommonOptions, TrainingOptions, TextOptions, ThreadOptions, SeedOptions, OverwriteOptions {
+  extends
+    CommonOptions,
+    DataOptions,
+    TrainingOptions,
+    TextOptions,
+    ThreadOptions,
+    SeedOptions,
+    OverwriteOptions {
   readonly teacher: string;
-  readonly data: readonly string[];
   readonly tokens?: number;
   readonly seqlen?: number;
   readonly evalText?: string;
@@ -49,6 +58,7 @@ interface TrainCommandOptions
   readonly checkpointMinutes: number;
   readonly work?: string;
   readonly log?: string;
+  readonly tensorboard?: string;
   readonly report?: string;
   readonly memoryLimit?: number;
   readonly device: string;
@@ -66,14 +76,6 @@ export function addTrain(program: Command): void {
     "train a packed model further, by distillation from the dense model that it was made from",
   )
     .requiredOption("--teacher <source>", "the dense model that the packed one was made from")
-    .addOption(
-      new Option(
-        "--data <file>",
-        `text to train on; may be given several times (default: ${CALIBRATION_FILE} beside the teacher)`,
-      )
-        .argParser((file: string, before: readonly string[]) => [...before, file])
-        .default([] as readonly string[], "none"),
-    )
     .option("--tokens <n>", "tokens to train on (default: one pass over the data)", integer({ min: 1 }))
     .option(
       "--seqlen <n>",
@@ -104,8 +106,10 @@ export function addTrain(program: Command): void {
       "--log <file>",
       `one JSON line a step and an evaluation (default: ${LOG_FILE} in the work folder)`,
     )
+    .option("--tensorboard <dir>", "write the curves as a TensorBoard event file, too")
     .option("--report <file>", "write one HTML file with the curves")
     .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
+  addDataOption(command, `${CALIBRATION_FILE} beside the teacher`);
   addTrainingOptions(command);
   addTextOptions(command)
     .addOption(threadsOption())
@@ -122,6 +126,7 @@ export function addTrain(program: Command): void {
         "subbit train stories-11m-0.8bpw trained --teacher stories-11m --tokens 100000",
         "subbit train PACKED OUT --teacher MODEL_FOLDER --data text.jsonl --eval-text held-out.txt --work run --report report.html",
         "subbit train PACKED OUT --teacher MODEL_FOLDER --data text.txt --recipe littlebit --batch 2 --accumulate 2",
+        "subbit train PACKED OUT --teacher MODEL_FOLDER --data web.parquet:3 --data code.jsonl.gz:1 --data self:200000:1 --tokens 5000000",
       ) + "\nA dense model is compressed and trained in one run by compress --tune full --recipe NAME.\n",
     )
     .action((source: string, out: string, options: TrainCommandOptions) =>
@@ -140,11 +145,12 @@ async function trainCommand(
   assertOut(out, overwrite, [path, teacherPath]);
   if (options.report !== undefined) assertWritable(options.report, overwrite);
   const { name, recipe } = await trainingRecipe(options);
-  const log = new TrainLog(options.log ?? join(resolve(options.work ?? `${out}.work`), LOG_FILE));
+  const log = new TrainLog(options.log ?? join(workFolder(options, out), LOG_FILE));
+  const curves = options.tensorboard === undefined ? undefined : new TensorBoardLog(options.tensorboard);
   return withModel(context, source, (student) =>
     withModel(context, options.teacher, async (teacher) => {
       const inputs = { context, source, out, options, student, teacher, teacherPath, name, recipe };
-      const result = await trainModels(inputs, log);
+      const result = await trainModels(inputs, log, curves);
       for (const warning of result.warnings) context.warn(warning);
       if (options.report !== undefined) await writeReport(options.report, inputs, log, result);
       return { json: trainJson(result, name), text: describeTrain(result, name) };
@@ -164,7 +170,11 @@ interface Inputs {
   readonly recipe: DistilRecipe;
 }
 
-async function trainModels(inputs: Inputs, log: TrainLog): Promise<TrainResult> {
+async function trainModels(
+  inputs: Inputs,
+  log: TrainLog,
+  curves: TensorBoardLog | undefined,
+): Promise<TrainResult> {
   const { context, source, options, student, teacher, teacherPath } = inputs;
   const { train, checkTrainModels } = await import("@subbit/compress");
   // Models that do not fit together are told before any text is read.
@@ -172,10 +182,33 @@ async function trainModels(inputs: Inputs, log: TrainLog): Promise<TrainResult> 
   const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, student.spec.maxPositions);
   checkSeqlen(seqlen, student.spec, source);
   const tokenizer = await openTokenizer(student.checkpoint);
-  const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
-  const data = await readTrainingData(dataFiles(options, teacherPath), seqlen, read);
+  const read = (file: string): Promise<Corpus> =>
+    readCorpus(file, tokenizer, corpusOptions(options, context));
+  const teacherSha256 = await weightsHash(context, teacherPath, teacher);
+  const data = await readTrainingData({
+    sources: dataSources(options, teacherPath),
+    seqlen,
+    tokens: wholeSteps(inputs, seqlen),
+    seed: options.seed,
+    read,
+    writeSelf: (tokens) =>
+      textByTeacher(context, {
+        teacher,
+        teacherSha256,
+        tokenizer,
+        tokens,
+        seed: options.seed,
+        threads: options.threads,
+        // Kept for the runs that go on.
+        file: join(workFolder(options, inputs.out), `self-${options.seed}.jsonl`),
+      }),
+  });
   const evaluation = options.evalText === undefined ? undefined : await read(options.evalText);
   const text = evaluation && { ids: evaluation.ids, seqlen, windows: options.evalWindows };
+  const write = (line: LogLine): void => {
+    log.write(line);
+    curves?.write(line);
+  };
   try {
     return await train({
       ...compressionCallbacks(context, teacher, { threads: options.threads, text }),
@@ -183,20 +216,22 @@ async function trainModels(inputs: Inputs, log: TrainLog): Promise<TrainResult> 
       data: data.windows,
       dataNames: data.names,
       sideTexts: await sideTextsOf(student),
-      teacherSha256: await weightsHash(context, teacherPath, teacher),
+      teacherSha256,
       ...(text && { evaluation: { ...text, name: evaluation.description } }),
       onStart: (start) => {
         log.begin(start);
+        curves?.begin(start);
         if (start.from > 0) context.note(`Going on after step ${start.from} of ${start.steps}.`);
       },
-      onStep: ({ steps: _, ...line }) => log.write(line),
+      onStep: ({ steps: _, ...line }) => write(line),
       onEvaluate: ({ step, value }) => {
-        log.write({ step, perplexity: value });
+        write({ step, perplexity: value });
         context.note(`step ${step}: perplexity ${toPrecision(value, 4)}`);
       },
     });
   } finally {
     log.close();
+    curves?.close();
   }
 }
 
@@ -239,10 +274,21 @@ async function writeReport(
   await writeWhole(report, (file) => writeFile(file, html));
 }
 
-function dataFiles({ data }: TrainCommandOptions, teacherPath: string): readonly string[] {
+/** The token budget in whole steps, so that the last one sees new windows too. */
+function wholeSteps({ options, recipe }: Inputs, seqlen: number): number | undefined {
+  if (options.tokens === undefined) return undefined;
+  const step = recipe.batch * recipe.accumulate * seqlen;
+  return step * Math.max(1, Math.ceil(options.tokens / step));
+}
+
+function workFolder({ work }: TrainCommandOptions, out: string): string {
+  return resolve(work ?? `${out}.work`);
+}
+
+function dataSources({ data }: TrainCommandOptions, teacherPath: string): readonly DataSource[] {
   if (data.length > 0) return data;
-  const beside = join(teacherPath, CALIBRATION_FILE);
-  if (existsSync(beside)) return [beside];
+  const path = join(teacherPath, CALIBRATION_FILE);
+  if (existsSync(path)) return [{ kind: "file", path }];
   throw new SubbitError(
     "usage",
     `${teacherPath} has no ${CALIBRATION_FILE} beside its weights; give --data FILE, a text like those the model is for.`,

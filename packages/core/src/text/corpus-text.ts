@@ -47,12 +47,6 @@ const RAW_ROWS = /\.raw(\.gz|\.zst)?$/i;
 export function chooseTextFormat(request: TextFormatRequest): TextReading {
   const { fileName, text, endTexts, format, separator } = request;
   const jsonLines = JSON_LINES.test(fileName) && (format ?? "documents") === "documents";
-  if (request.textColumn !== undefined && !jsonLines) {
-    throw new SubbitError(
-      "usage",
-      `The text column ${request.textColumn} was given for ${fileName}, but only JSON lines and parquet have columns; drop it.`,
-    );
-  }
   if (separator !== undefined) {
     if (separator === "")
       throw new SubbitError(
