@@ -37,7 +37,7 @@ import { sideTextsOf, weightsHash } from "../teacher-files.js";
 import { readTrainingData } from "../training/data-sources.js";
 import { textByTeacher } from "../training/self-teacher.js";
 import { TensorBoardLog } from "../training/tensorboard.js";
-import { type LogLine, TrainLog } from "../training/train-log.js";
+import { type LogLine, stepLine, TrainLog } from "../training/train-log.js";
 import { VERSION } from "../version.js";
 
 interface TrainCommandOptions
@@ -50,6 +50,7 @@ interface TrainCommandOptions
     SeedOptions,
     OverwriteOptions {
   readonly teacher: string;
+  readonly latentStart?: number;
   readonly tokens?: number;
   readonly seqlen?: number;
   readonly evalText?: string;
@@ -110,7 +111,11 @@ export function addTrain(program: Command): void {
     .option("--report <file>", "write one HTML file with the curves")
     .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
   addDataOption(command, `${CALIBRATION_FILE} beside the teacher`);
-  addTrainingOptions(command);
+  addTrainingOptions(command).option(
+    "--latent-start <x>",
+    "magnitude that all latents start at: the smaller, the sooner signs flip (default: the recipe's)",
+    number({ above: 0, max: 4 }),
+  );
   addTextOptions(command)
     .addOption(threadsOption())
     .addOption(seedOption())
@@ -223,7 +228,7 @@ async function trainModels(
         curves?.begin(start);
         if (start.from > 0) context.note(`Going on after step ${start.from} of ${start.steps}.`);
       },
-      onStep: ({ steps: _, ...line }) => write(line),
+      onStep: (report) => write(stepLine(report)),
       onEvaluate: ({ step, value }) => {
         write({ step, perplexity: value });
         context.note(`step ${step}: perplexity ${toPrecision(value, 4)}`);
@@ -243,7 +248,8 @@ function libraryOptions({
   name,
   recipe,
 }: Inputs): Omit<LibraryOptions, "data"> {
-  const { tokens, evalEvery, checkpointMinutes, work, memoryLimit, threads, seed, device } = options;
+  const { latentStart, tokens, evalEvery, checkpointMinutes, work, memoryLimit, threads, seed, device } =
+    options;
   return {
     student,
     teacher,
@@ -255,6 +261,7 @@ function libraryOptions({
     seed,
     device: device === "auto" ? "cpu" : device,
     writtenBy: `subbit ${VERSION}`,
+    ...(latentStart !== undefined && { latentStart }),
     ...(tokens !== undefined && { tokens }),
     ...(evalEvery !== undefined && { evaluateEvery: evalEvery }),
     ...(work !== undefined && { work }),

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { SubbitError } from "@subbit/core";
-import type { TrainStart } from "@subbit/compress";
+import type { StepReport, TrainStart } from "@subbit/compress";
 
 export interface StepLine {
   readonly step: number;
@@ -34,6 +34,20 @@ export interface EvaluationLine {
 }
 
 export type LogLine = StepLine | EvaluationLine;
+
+export function stepLine(report: StepReport): StepLine {
+  const { step, tokens, loss, logitsLoss, hiddenLoss, gradientNorm, rate, seconds } = report;
+  return {
+    step,
+    tokens,
+    loss,
+    logitsLoss,
+    ...(hiddenLoss !== undefined && { hiddenLoss }),
+    ...(gradientNorm !== undefined && { gradientNorm }),
+    rate,
+    seconds,
+  };
+}
 
 export class TrainLog {
   readonly #path: string;

@@ -35,6 +35,8 @@ export interface TrainContext extends TrainLength {
   readonly teacherEnds: EndsState;
   readonly windows: Windows;
   readonly recipe: DistilRecipe;
+  /** Magnitude of all latents before the first step. */
+  readonly latentStart: number;
   readonly seed: number;
   readonly evaluation?: Windows;
   readonly evaluateEvery: number;
@@ -69,6 +71,7 @@ export async function openTraining(
   ledger: Ledger,
 ): Promise<TrainContext> {
   const { student, teacher, data, recipe, seed = 0, signal } = options;
+  const latentStart = options.latentStart ?? latentMagnitude(recipe);
   const compile: CompileOptions = {
     threads: options.threads ?? availableParallelism(),
     // Threads that wait by spinning double the CPU time and starve whatever else the machine does.
@@ -80,7 +83,7 @@ export async function openTraining(
   const windowsSha256 = sha256(bytesOf(data.ids));
   const teacherEnds = await readEnds(teacher);
   const freshStudent = async (): Promise<ModelState> => {
-    const state = await readPackedState(student, latentMagnitude(recipe));
+    const state = await readPackedState(student, latentStart);
     return { ...state, ends: sharedEnds(state.ends, teacherEnds) };
   };
   const evaluation = evaluationWindows(options);
@@ -94,6 +97,7 @@ export async function openTraining(
     teacherEnds,
     windows: data,
     recipe,
+    latentStart,
     seed,
     ...(evaluation && { evaluation }),
     evaluateEvery: options.evaluateEvery ?? Math.ceil(length.steps / DEFAULT_EVALUATIONS),

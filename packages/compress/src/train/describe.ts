@@ -29,7 +29,7 @@ export function describeTraining(options: TrainOptions, context: TrainContext): 
       }),
     seed,
     threads: compile.threads,
-    hyperparameters: recipe,
+    hyperparameters: { ...recipe, latentStart: context.latentStart },
     parent: {
       name: basename(student.checkpoint.name),
       sha256: studentSha256,

@@ -21,6 +21,11 @@ export interface TrainOptions {
   recipe: DistilRecipe;
   /** The recipe that `recipe` was made from. */
   recipeName: TrainRecipeName;
+  /**
+   * Magnitude that all latents start at: the smaller, the sooner signs flip. @default 1, 0.5 with the clipped surrogate,
+   * 0.01 where the recipe takes latents raw
+   */
+  latentStart?: number;
   /** Tokens to train on; rounded to whole steps, one at least. @default one pass over the data */
   tokens?: number;
   /** When given, the state with the lowest perplexity on it is kept. */

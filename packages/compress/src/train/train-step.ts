@@ -34,16 +34,17 @@ type Callbacks = Pick<TrainOptions, "onStart" | "onStep" | "onEvaluate">;
 
 /** Trains the context's student in place, or finds it trained. Throws `interrupted`, after a snapshot, when the signal fires. */
 export async function trainStep(context: TrainContext, callbacks: Callbacks): Promise<TrainedStudent> {
-  const { ledger, recipe, steps, seed, root, student, evaluation, evaluateEvery } = context;
+  const { ledger, recipe, latentStart, steps, seed, root, student, evaluation, evaluateEvery } = context;
   const params = {
     steps,
     seed,
     recipe: asJson(recipe),
+    latentStart,
     ...(evaluation && { evaluation: windowsKey(evaluation), evaluateEvery }),
   };
   const spec = { name: "train", version: VERSION, params, inputs: [root] };
-  const { artefact } = await ledger.step(spec, async ({ restore, snapshot }) => {
-    const saved = await restore();
+  const { artefact } = await ledger.step(spec, async (stepContext) => {
+    const saved = await stepContext.restore();
     const from = saved && snapshotOf(saved);
     callbacks.onStart?.({ steps, from: from?.step ?? 0, evaluations: from?.evaluations.length ?? 0 });
     const speed = new Speed(context.tokensPerStep);
@@ -74,7 +75,7 @@ export async function trainStep(context: TrainContext, callbacks: Callbacks): Pr
           note: `loss ${report.loss.toPrecision(4)}  ${Math.round(speed.recent)} tokens/s`,
         });
       },
-      snapshot: (state) => snapshot(artefactOf(state)),
+      snapshot: (state) => stepContext.snapshot(artefactOf(state)),
     });
     const { losses, lossBefore, lossAfter, evaluations } = done;
     // Without a text to judge by, the divergence of the training windows says whether anything was gained.
