@@ -104,10 +104,9 @@ export async function trainStep(context: TrainContext, callbacks: Callbacks): Pr
 
 /** Perplexity of a state by the engine; told to the caller, too. */
 function evaluator(context: TrainContext, windows: Windows, { onEvaluate }: Callbacks) {
-  const { spec, compile, onProgress } = context;
+  const { spec, compile, onProgress, signal } = context;
   return async (state: ModelState, step: number): Promise<number> => {
-    // Not stopped on the way: the steps before it have no snapshot yet, and one follows at once.
-    const options = { ...compile, stage: "evaluate", onProgress };
+    const options = { ...compile, stage: "evaluate", onProgress, ...(signal && { signal }) };
     const { perplexity } = await statePerplexity(spec, state, windows, options);
     onEvaluate?.({ step, value: perplexity });
     return perplexity;
