@@ -5,7 +5,7 @@ import type { DistilTask } from "../src/distil/types.js";
 import { Factoriser } from "../src/factorise/index.js";
 import { Random } from "../src/random.js";
 import type { LinearState } from "../src/student/linear-state.js";
-import { type EndsState, readDenseBlock, readEnds } from "../src/student/model-state.js";
+import { type EndsState, readEnds } from "../src/student/model-state.js";
 import { type BlockState, copyBlock } from "../src/student/state.js";
 import { TeacherBlocks } from "../src/student/teacher-blocks.js";
 import { type DistilRecipe, trainRecipe } from "../src/train-recipe.js";
