@@ -2,7 +2,7 @@
  * Whole-model distillation: the divergence from the teacher's next-token distribution, and where the recipe says so the
  * distance of hidden states, is lowered in steps over batches of windows. Scales and norms train where their rates are
  * above 0, signs by straight-through latents or by flips (`DistilRecipe`).
- * Sources: LittleBit and OneBit (KL and hidden states), DBF (flips), NanoQuant (scales only); docs/training.md says how.
+ * Sources: LittleBit and OneBit (KL and hidden states), DBF (flips), NanoQuant (scales only); docs/recipes.md says how.
  */
 import { SubbitError, throwIfAborted } from "@subbit/core";
 import { Averages, copied, type Values } from "./averages.js";
