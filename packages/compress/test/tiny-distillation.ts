@@ -19,6 +19,9 @@ export interface TinyDistillation {
   task(change?: Partial<DistilRecipe>, steps?: number): DistilTask;
 }
 
+/** Students by format, copied by every task. */
+const students = new Map<Format, Promise<BlockState[]>>();
+
 /** @param count windows of `seqlen` tokens */
 export async function tinyDistillation(
   format: Format,
@@ -28,7 +31,9 @@ export async function tinyDistillation(
   const ends = await readEnds(model);
   const windows: Windows = firstWindows(tinyText(count * seqlen), seqlen);
   const teacherBlocks = new TeacherBlocks(model, true);
-  const blocks = await studentBlocks(format, teacherBlocks, model.spec.layers);
+  const made = students.get(format) ?? studentBlocks(format, teacherBlocks, model.spec.layers);
+  students.set(format, made);
+  const blocks = await made;
   return {
     task: (change = {}, steps = 6) => ({
       spec: model.spec,
