@@ -2,6 +2,7 @@ export * from "./choices.js";
 export * from "./options.js";
 export * from "./recipe.js";
 export * from "./train-recipe.js";
+export type { DistilOptions, DistilResult, Evaluation, StepReport } from "./distil/types.js";
 export * from "./plan/plan.js";
 export * from "./factorise/index.js";
 export { compress } from "./compress.js";

@@ -1,4 +1,5 @@
 /** Runs of distillation as a whole: what every format and optimizer must do. */
+import { SubbitError } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import { distil } from "../src/distil/distil.js";
 import type { DistilSnapshot, DistilTask, StepReport } from "../src/distil/types.js";
@@ -88,6 +89,34 @@ describe.each(OPTIMIZERS)("%s", (_, change) => {
     expect(got).toEqual(want);
     expect(arraysOf(resumed)).toEqual(arraysOf(whole));
   });
+});
+
+it("keeps what was trained when an evaluation is interrupted, and makes that one again", async () => {
+  const tiny = await tinyDistillation(FORMAT);
+  const change = { average: 0.9 };
+  const judged = { evaluateEvery: 2, evaluate: valueOf };
+  const whole = tiny.task(change, 4);
+  const want = await distil(whole, { ...compile, ...judged });
+  const stop = new AbortController();
+  let from: DistilSnapshot | undefined;
+  const stopped = distil(tiny.task(change, 4), {
+    ...compile,
+    evaluateEvery: 2,
+    evaluate: (state, step) => {
+      if (step < 2) return valueOf(state, step);
+      stop.abort();
+      return Promise.reject(new SubbitError("interrupted", "stopped"));
+    },
+    signal: stop.signal,
+    snapshot: (state) => {
+      from = copyOf(state);
+      return Promise.resolve();
+    },
+  });
+  await expect(stopped).rejects.toMatchObject({ code: "interrupted" });
+  const resumed = tiny.task(change, 4);
+  expect(await distil(resumed, { ...compile, ...judged, from: from! })).toEqual(want);
+  expect(arraysOf(resumed)).toEqual(arraysOf(whole));
 });
 
 /** Something that depends on all of a state, and comes and goes. */

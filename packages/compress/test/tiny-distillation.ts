@@ -5,7 +5,7 @@ import type { DistilTask } from "../src/distil/types.js";
 import { Factoriser } from "../src/factorise/index.js";
 import { Random } from "../src/random.js";
 import type { LinearState } from "../src/student/linear-state.js";
-import { type EndsState, readDenseBlock, readEnds } from "../src/student/model-state.js";
+import { type EndsState, readEnds } from "../src/student/model-state.js";
 import { type BlockState, copyBlock } from "../src/student/state.js";
 import { TeacherBlocks } from "../src/student/teacher-blocks.js";
 import { type DistilRecipe, trainRecipe } from "../src/train-recipe.js";
@@ -19,6 +19,9 @@ export interface TinyDistillation {
   task(change?: Partial<DistilRecipe>, steps?: number): DistilTask;
 }
 
+/** Students by format, copied by every task. */
+const students = new Map<Format, Promise<BlockState[]>>();
+
 /** @param count windows of `seqlen` tokens */
 export async function tinyDistillation(
   format: Format,
@@ -28,7 +31,9 @@ export async function tinyDistillation(
   const ends = await readEnds(model);
   const windows: Windows = firstWindows(tinyText(count * seqlen), seqlen);
   const teacherBlocks = new TeacherBlocks(model, true);
-  const blocks = await studentBlocks(format, teacherBlocks, model.spec.layers);
+  const made = students.get(format) ?? studentBlocks(format, teacherBlocks, model.spec.layers);
+  students.set(format, made);
+  const blocks = await made;
   return {
     task: (change = {}, steps = 6) => ({
       spec: model.spec,
