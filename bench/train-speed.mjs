@@ -52,7 +52,9 @@ if (probe.status === 0) {
 function contest(folder) {
   const packed = join(folder, "packed");
   const made = ["--method", "littlebit", "--init", "dual-svid", "--bpw", bpw, "--tune", "none"];
-  must(subbit(["compress", model, packed, ...made, "--calibration", text, "--threads", threads]));
+  // Dual-SVID as published asks no calibration; a few windows are what the command wants.
+  const few = ["--calibration", text, "--samples", "4", "--seqlen", "64", "--threads", threads];
+  must(subbit(["compress", model, packed, ...made, ...few]));
   const { linears } = must(subbit(["inspect", packed]));
   const ranks = join(folder, "ranks.json");
   const pairs = linears.map(({ name, paths, rank }) => [name, [paths, rank]]);
