@@ -93,12 +93,20 @@ export function readLog(path: string): LogLine[] {
     if (text === "") return [];
     const line = parseLine(text);
     if (line !== undefined) return [line];
-    if (index === lines.length - 1) return [];
+    if (index === lines.length - 1 && isCutOff(text)) return [];
     throw new SubbitError(
       "input",
       `Line ${index + 1} of ${path} is none of a training log; give another --log, or remove that file.`,
     );
   });
+}
+
+/** How every line begins. */
+const LINE_START = '{"step":';
+
+/** Whether a text may be the beginning of a line that a killed process did not finish. */
+function isCutOff(text: string): boolean {
+  return text.startsWith(LINE_START) || LINE_START.startsWith(text);
 }
 
 function parseLine(text: string): LogLine | undefined {

@@ -240,8 +240,8 @@ export class ModelTrainer {
     const known = this.#gathered.get(layer);
     if (first) {
       const made = await run((make) => known ?? make());
-      const { dHidden: _, ...gradients } = made;
-      this.#gathered.set(layer, gradients);
+      const weights = Object.entries(made).filter(([name]) => name !== "dHidden");
+      this.#gathered.set(layer, Object.fromEntries(weights));
       return made;
     }
     const made = await run((make) => this.#sharedBuffers(this.blocks[layer], make));
