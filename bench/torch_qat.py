@@ -182,7 +182,8 @@ def read_checkpoint(folder):
     tensors = {}
     for file in sorted(folder.glob("*.safetensors")):
         tensors.update(load_file(file))
-    return config, lambda name: tensors[name].to(torch.float32)
+    # Copies, so that training the student's norms leaves the teacher's alone.
+    return config, lambda name: tensors[name].to(torch.float32, copy=True)
 
 
 def read_ranks(options):
