@@ -53,3 +53,21 @@ it("shares the tokens out by weight and says how often a text comes", async () =
 it("names the text that is too short", async () => {
   await expect(readTrainingData(request({ seqlen: 50 }))).rejects.toThrow(/b, plain holds only 40/);
 });
+
+it("has the teacher write nothing where a file is bad or too little is asked", async () => {
+  const written: number[] = [];
+  const writeSelf = (tokens: number): Promise<never> => {
+    written.push(tokens);
+    return Promise.reject(new Error("The teacher was asked."));
+  };
+  const self = { kind: "self", tokens: 30 } as const;
+  const absent = { kind: "file", path: "absent" } as const;
+  const read = (): Promise<never> => Promise.reject(new Error("There is no such file."));
+  await expect(readTrainingData(request({ sources: [self, absent], writeSelf, read }))).rejects.toThrow(
+    /no such/,
+  );
+  await expect(readTrainingData(request({ sources: [self], writeSelf, seqlen: 31 }))).rejects.toThrow(
+    /self:30/,
+  );
+  expect(written).toEqual([]);
+});

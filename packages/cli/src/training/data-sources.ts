@@ -1,5 +1,5 @@
 /** The training windows of a run, from what --data names: the one place where its texts come from. */
-import type { Corpus } from "@subbit/core";
+import { SubbitError, type Corpus } from "@subbit/core";
 import type { MixedPart, TokenText, Windows } from "@subbit/compress";
 import type { DataSource } from "../options/data.js";
 
@@ -26,18 +26,32 @@ export interface DataRequest {
  */
 export async function readTrainingData(request: DataRequest): Promise<TrainingData> {
   const { sources, seqlen, tokens, seed, read, writeSelf } = request;
-  const texts: (TokenText & { weight?: number | undefined })[] = [];
   for (const source of sources) {
-    const { weight } = source;
-    if (source.kind === "self") texts.push({ ...(await writeSelf(source.tokens)), weight });
-    else {
-      const { ids, description } = await read(source.path);
-      texts.push({ ids, name: description, weight });
+    if (source.kind === "self" && source.tokens < seqlen) {
+      throw new SubbitError(
+        "usage",
+        `self:${source.tokens} asks for fewer tokens than a training window has, ${seqlen}; ask for more or give a smaller --seqlen.`,
+      );
     }
   }
+  const texts = new Map<DataSource, TokenText>();
+  // Files first: a bad one is told before the teacher spends minutes on writing.
+  for (const source of sources) {
+    if (source.kind !== "file") continue;
+    const { ids, description } = await read(source.path);
+    texts.set(source, { ids, name: description });
+  }
+  for (const source of sources) if (source.kind === "self") texts.set(source, await writeSelf(source.tokens));
+  const parts = sources.map((source) => ({ ...textOf(texts, source), weight: source.weight }));
   const { mixWindows } = await import("@subbit/compress");
-  const { parts, ...windows } = mixWindows(texts, { seqlen, tokens, seed });
-  return { windows, names: parts.map(describePart) };
+  const { parts: mixed, ...windows } = mixWindows(parts, { seqlen, tokens, seed });
+  return { windows, names: mixed.map(describePart) };
+}
+
+function textOf(texts: ReadonlyMap<DataSource, TokenText>, source: DataSource): TokenText {
+  const text = texts.get(source);
+  if (text === undefined) throw new SubbitError("internal", "A text of the training data was not read.");
+  return text;
 }
 
 /** `a.txt, plain, 90,000 tokens: 100 of 175 windows`, or how often each comes where there are too few. */

@@ -77,7 +77,7 @@ export async function selfText(
         documents.push(ids);
         made += ids.length;
         const done = Math.min(made, tokens);
-        onProgress?.({ stage: `text by ${teacher.name}`, done, total: tokens, unit: "tokens" });
+        onProgress?.({ stage: "text by the teacher", done, total: tokens, unit: "tokens" });
       }
     } finally {
       closeSync(handle);

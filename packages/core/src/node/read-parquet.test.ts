@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { afterAll, describe, expect, it } from "vitest";
 import { SubbitError } from "../errors.js";
@@ -17,6 +17,15 @@ function saved(bytes: Uint8Array | ArrayBuffer): string {
   const path = join(folder, `${files++}.parquet`);
   writeFileSync(path, new Uint8Array(bytes));
   return path;
+}
+
+/** A Zstandard frame by RFC 8878 without compression: one segment, its size in four bytes, one raw block below 128 KB. */
+function storedZstd(bytes: Uint8Array): Uint8Array {
+  const head = Buffer.alloc(12);
+  head.set([0x28, 0xb5, 0x2f, 0xfd, 0xa0]);
+  head.writeUInt32LE(bytes.length, 5);
+  head.writeUIntLE((bytes.length << 3) | 1, 9, 3);
+  return new Uint8Array(Buffer.concat([head, bytes]));
 }
 
 const texts = Array.from({ length: 500 }, (_, i) => (i % 7 === 3 ? null : `text ${i % 11} é\n`));
@@ -42,6 +51,8 @@ describe("readParquetTexts", () => {
     ["SNAPPY", undefined],
     ["UNCOMPRESSED", undefined],
     ["GZIP", { GZIP: (bytes: Uint8Array) => new Uint8Array(gzipSync(bytes)) }],
+    ["BROTLI", { BROTLI: (bytes: Uint8Array) => new Uint8Array(brotliCompressSync(bytes)) }],
+    ["ZSTD", { ZSTD: storedZstd }],
   ] as const)("gives one text a row over several row groups, %s", async (codec, compressors) => {
     const path = saved(
       parquetWriteBuffer({
