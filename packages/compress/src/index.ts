@@ -21,7 +21,6 @@ export {
   type MixPart,
 } from "./data/mix-windows.js";
 export type { Windows } from "./calibrate/windows.js";
-export type { Evaluation, StepReport } from "./distil/types.js";
 export { checkModels as checkTrainModels } from "./train/check-models.js";
 export * from "./train/options.js";
 export { train } from "./train/train.js";
