@@ -14,6 +14,7 @@ import { addLogits } from "./commands/logits.js";
 import { addPull } from "./commands/pull.js";
 import { addPush } from "./commands/push.js";
 import { addTokenize } from "./commands/tokenize.js";
+import { addTrain } from "./commands/train.js";
 import { examples } from "./options/common.js";
 import { VERSION } from "./version.js";
 
@@ -44,6 +45,7 @@ export function createProgram(): Command {
     );
   addInspect(program);
   addCompress(program);
+  addTrain(program);
   addFactorise(program);
   addEval(program);
   addConvert(program);

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inputError } from "@subbit/core";
+import { isRemoteSource } from "@subbit/hub";
 
 /** Path of the folder or file that `source`, which is not remote, means. Throws `input` when there is none. */
 export function resolveSource(source: string): string {
@@ -19,6 +20,11 @@ export function resolveSource(source: string): string {
   const names = shippedModels();
   const hint = names.length > 0 ? ` (shipped models: ${names.join(", ")})` : "";
   throw inputError(`${source} is no folder, no .gguf file and no shipped model${hint}; check the path.`);
+}
+
+/** The same, and `undefined` for a remote source. */
+export function pathOf(source: string): string | undefined {
+  return isRemoteSource(source) ? undefined : resolveSource(source);
 }
 
 /** Names of the shipped models that exist here. */

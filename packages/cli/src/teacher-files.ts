@@ -38,11 +38,7 @@ export async function sideTexts(model: Model): Promise<Map<string, string>> {
 }
 
 /** sha256 of the weight file; of several, that of their `<sha256>  <name>` lines in name order, as sha256sum prints them. */
-export async function weightsHash(
-  context: Context,
-  opened: ModelOrigin,
-  model: Model,
-): Promise<string> {
+export async function weightsHash(context: Context, opened: ModelOrigin, model: Model): Promise<string> {
   const names = [...new Set([...model.checkpoint.tensors.values()].map((info) => info.file))].sort();
   const hashes: string[] = [];
   for (const name of names) hashes.push(await fileHash(context, opened, model, name));

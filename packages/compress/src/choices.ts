@@ -25,3 +25,5 @@ export type BitsFormula = "honest" | "paper";
 
 /** `demo` is the short budget of `subbit demo`: a few minutes on two cores for a model of ten million weights. */
 export type Preset = "default" | "demo";
+
+export { TRAIN_RECIPE_NAMES, type TrainRecipeName } from "./train-recipe.js";

@@ -4,31 +4,7 @@
  */
 import type { Preset } from "./choices.js";
 import type { Schedule } from "./factorise/types.js";
-
-/** Step sizes of the parameter groups, relative to the magnitude of what they change. */
-export interface LearningRates {
-  /** Latents are kept at unit mean magnitude, so this is relative too. */
-  readonly latents: number;
-  /** Fraction of the mean magnitude of each scale vector. */
-  readonly scales: number;
-  /** Fraction of the mean magnitude of each norm weight. */
-  readonly norms: number;
-}
-
-/** What all training stages share. */
-export interface TrainingRecipe {
-  /** Passes over the calibration windows; 0 leaves the stage out. */
-  readonly epochs: number;
-  readonly rates: LearningRates;
-  /** Windows a step. */
-  readonly batch: number;
-  /** Share of the steps with a rising rate; a half cosine to zero follows. */
-  readonly warmup: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  /** How far small gradients of latents stay small steps; see `AdamScalars`. */
-  readonly floor: number;
-}
+import { type DistilRecipe, SCALES_RECIPE, trainRecipe, type TrainingRecipe } from "./train-recipe.js";
 
 export interface BlockRecipe extends TrainingRecipe {
   /** Calibration windows used, at most. */
@@ -39,11 +15,6 @@ export interface BlockRecipe extends TrainingRecipe {
   readonly denseRate: number;
   /** Whether blocks are tuned before a full distillation too (always before one of scales only). */
   readonly beforeFull: boolean;
-}
-
-export interface DistilRecipe extends TrainingRecipe {
-  /** Slope k of the surrogate k (1 - tanh^2 (k x)) of the sign. */
-  readonly surrogateWidth: number;
 }
 
 export interface Recipe {
@@ -103,26 +74,8 @@ const DEFAULT: Recipe = {
     beta2: 0.97,
     floor: 0,
   },
-  scales: {
-    epochs: 3,
-    rates: { latents: 0, scales: 0.01, norms: 0.003 },
-    batch: 2,
-    warmup: 0.05,
-    beta1: 0.8,
-    beta2: 0.97,
-    floor: 0,
-    surrogateWidth: 1,
-  },
-  full: {
-    epochs: 4,
-    rates: { latents: 0.025, scales: 0.01, norms: 0.003 },
-    batch: 1,
-    warmup: 0.05,
-    beta1: 0.6,
-    beta2: 0.97,
-    floor: 0,
-    surrogateWidth: 1,
-  },
+  scales: SCALES_RECIPE,
+  full: trainRecipe("default"),
 };
 
 const PRESETS = {

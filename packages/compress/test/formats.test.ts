@@ -14,10 +14,12 @@ import { openCheckpointAt, writeSubbit } from "@subbit/core/node";
 import { blockFeeds, BlockPrograms, modelForward } from "@subbit/engine";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { firstWindows, type Windows } from "../src/calibrate/windows.js";
-import { distil, type DistilSnapshot, type DistilTask } from "../src/distil/distil.js";
+import { distil } from "../src/distil/distil.js";
+import type { DistilSnapshot, DistilTask } from "../src/distil/types.js";
 import { Factoriser } from "../src/factorise/index.js";
 import { planModel } from "../src/index.js";
 import { LatentSteps } from "../src/optimise/latent-step.js";
+import { LATENT_LIMIT } from "../src/optimise/latent-stepper.js";
 import { packedModel } from "../src/package/packed-model.js";
 import { Random } from "../src/random.js";
 import { recipeOf } from "../src/recipe.js";
@@ -36,6 +38,7 @@ import { statePerplexity } from "../src/student/perplexity.js";
 import { type BlockState, blockArrays, copyBlock } from "../src/student/state.js";
 import { trainBlock } from "../src/tune/train-block.js";
 import { type Format, FORMATS, handMade } from "./formats.js";
+import { copyOf } from "./snapshots.js";
 import { tinyModel, tinyText } from "./tiny-model.js";
 
 const compile = { threads: 1, spin: false };
@@ -60,7 +63,7 @@ beforeAll(async () => {
   windows = firstWindows(tinyText(6 * SEQLEN), SEQLEN);
   factoriser = new Factoriser();
   programs = new BlockPrograms(model.spec, compile);
-  latentSteps = new LatentSteps(1, compile);
+  latentSteps = new LatentSteps({ surrogate: { kind: "tanh", width: 1 }, limit: LATENT_LIMIT }, compile);
   dense = [];
   hidden = [await stored(embed(ends.embedding, model.spec.hiddenSize, windows.ids))];
   for (let layer = 0; layer < model.spec.layers; layer++) {
@@ -198,11 +201,11 @@ describe.each(FORMATS)("%s", (format) => {
     const stopped = distil(taskOf(blocks, 5), {
       ...compile,
       signal: stop.signal,
-      onStep: (step) => {
-        if (step === 2) stop.abort();
+      onStep: ({ step }) => {
+        if (step === 3) stop.abort();
       },
-      snapshot: ({ arrays, ...rest }) => {
-        saved = { ...rest, arrays: new Map([...arrays].map(([name, array]) => [name, array.slice()])) };
+      snapshot: (state) => {
+        saved = copyOf(state);
         return Promise.resolve();
       },
     });

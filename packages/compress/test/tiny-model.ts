@@ -29,9 +29,10 @@ function normal(random: Random): number {
   return (random.next() + random.next() + random.next() + random.next() - 2) * Math.sqrt(3);
 }
 
-export async function tinyModel(seed = 1): Promise<Model> {
+export async function tinyModel(seed = 1, change: Partial<typeof TINY_CONFIG> = {}): Promise<Model> {
   const random = new Random(seed);
-  const spec = modelSpec(TINY_CONFIG);
+  const config = { ...TINY_CONFIG, ...change };
+  const spec = modelSpec(config);
   const tensors: { name: string; dtype: "F32"; shape: number[]; data: Uint8Array }[] = [];
   const add = (name: string, shape: number[], value: () => number) => {
     const values = Float32Array.from({ length: shape.reduce((size, n) => size * n, 1) }, value);
@@ -53,7 +54,7 @@ export async function tinyModel(seed = 1): Promise<Model> {
   }
   add(`${spec.names.norm({ role: "final-norm" })}.weight`, [spec.hiddenSize], () => 1 + 0.1 * normal(random));
   const files = new Map([
-    ["config.json", new Blob([JSON.stringify(TINY_CONFIG)])],
+    ["config.json", new Blob([JSON.stringify(config)])],
     ["model.safetensors", new Blob([(await encodeSafetensors(tensors)) as Uint8Array<ArrayBuffer>])],
   ]);
   return openModel(await openCheckpoint(blobFiles(files, "the tiny model")));

@@ -3,9 +3,11 @@ import { BlockPrograms } from "@subbit/engine";
 import { beforeAll, describe, expect, it } from "vitest";
 import { calibrate, momentsFromArtefact, momentsToArtefact } from "../src/calibrate/calibrate.js";
 import { firstWindows, gatherWindows, type Windows } from "../src/calibrate/windows.js";
-import { distil, type DistilTask } from "../src/distil/distil.js";
+import { distil } from "../src/distil/distil.js";
+import type { DistilSnapshot, DistilTask } from "../src/distil/types.js";
 import { Factoriser } from "../src/factorise/index.js";
 import { LatentSteps } from "../src/optimise/latent-step.js";
+import { LATENT_LIMIT } from "../src/optimise/latent-stepper.js";
 import { recipeOf } from "../src/recipe.js";
 import { blockForms, stateFeeds } from "../src/student/feeds.js";
 import { stateOfFactorised } from "../src/student/from-factorised.js";
@@ -21,6 +23,7 @@ import {
 import { type BlockState, blockArrays, copyBlock } from "../src/student/state.js";
 import { TeacherBlocks } from "../src/student/teacher-blocks.js";
 import { trainBlock } from "../src/tune/train-block.js";
+import { copyOf } from "./snapshots.js";
 import { tinyModel, tinyText } from "./tiny-model.js";
 
 const compile = { threads: 1, spin: false };
@@ -167,22 +170,17 @@ describe("distil", () => {
   it("gives the same state whether or not it was stopped on the way", async () => {
     const whole = task({}, 8);
     await distil(whole, compile);
-    let saved:
-      { arrays: Map<string, Float32Array>; step: number; losses: number[]; lossBefore: number } | undefined;
+    let saved: DistilSnapshot | undefined;
     const stop = new AbortController();
     const first = distil(task({}, 8), {
       ...compile,
       signal: stop.signal,
-      onStep: (step) => {
-        if (step === 4) stop.abort();
+      onStep: ({ step }) => {
+        if (step === 5) stop.abort();
       },
-      snapshot: async ({ arrays, step, losses, lossBefore }) => {
-        saved = {
-          arrays: new Map([...arrays].map(([name, array]) => [name, array.slice()])),
-          step,
-          losses: [...losses],
-          lossBefore,
-        };
+      snapshot: (state) => {
+        saved = copyOf(state);
+        return Promise.resolve();
       },
     });
     await expect(first).rejects.toMatchObject({ code: "interrupted" });
@@ -236,7 +234,10 @@ describe("trainBlock", () => {
     ["absurd", 50],
   ])("never worsens the block's loss, at %s rates", async (_, rate) => {
     const programs = new BlockPrograms(model.spec, compile);
-    const latentSteps = new LatentSteps(1, compile);
+    const latentSteps = new LatentSteps(
+      { surrogate: { kind: "tanh", width: 1 }, limit: LATENT_LIMIT },
+      compile,
+    );
     const data = {
       inputs: hidden[0],
       targets: hidden[1],

@@ -1,4 +1,5 @@
 export * from "./node/read-corpus.js";
+export { readParquetTexts, type ReadParquetOptions } from "./node/read-parquet.js";
 export { fileSource, folderFiles } from "./node/file-source.js";
 export { hashFile, type HashFileOptions } from "./node/hash-file.js";
 export { tryProcessLock, type LockHolder, type LockOutcome } from "./node/process-lock.js";

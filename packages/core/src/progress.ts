@@ -6,7 +6,7 @@ export interface ProgressEvent {
   done: number;
   /** Work of the whole stage, in `unit`s; constant within a stage. */
   total: number;
-  unit: "bytes" | "tokens" | "steps" | "windows" | "rows" | "linears" | "blocks";
+  unit: "bytes" | "tokens" | "steps" | "windows" | "rows" | "documents" | "linears" | "blocks";
   /** A figure worth showing beside the bar, such as `loss 0.0123`. */
   note?: string;
 }

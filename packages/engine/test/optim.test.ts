@@ -149,8 +149,9 @@ describe("latent signs", () => {
 
   for (const surrogate of [
     { kind: "clipped" },
-    { kind: "smooth", sharpness: 1 },
-    { kind: "smooth", sharpness: 100 },
+    { kind: "onebit" },
+    { kind: "tanh", width: 1 },
+    { kind: "tanh", width: 100 },
   ] satisfies Surrogate[]) {
     it(`the host's ${surrogate.kind} surrogate is the graph's (${JSON.stringify(surrogate)})`, async () => {
       const graph = new Graph();
@@ -163,7 +164,7 @@ describe("latent signs", () => {
       const g = randomNormal(8, randomSource(1));
       const results = await program.run({ x: latents, g });
       expect(Array.from(results["y"])).toEqual(Array.from(signs(latents, new Float32Array(8))));
-      // 1 - tanh^2 loses digits in f32 where tanh is near 1; times the sharpness.
+      // 1 - tanh^2 loses digits in f32 where tanh is near 1; times the width.
       expectClose(multiplySurrogate(g.slice(), latents, surrogate), results["dx"], 2e-5);
       await program.dispose();
     });

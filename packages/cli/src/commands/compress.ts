@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { inputError, isPacked, openTokenizer, SubbitError, type Corpus, type Model } from "@subbit/core";
 import { readCorpus } from "@subbit/core/node";
 import { isRemoteSource } from "@subbit/hub";
-import type { CompressOptions, CompressResult, Plan, PlanOptions } from "@subbit/compress";
+import type { CompressOptions, CompressResult, Plan, PlanOptions, RecipeOverrides } from "@subbit/compress";
 import type { Preset, TuneLevel } from "@subbit/compress/choices";
 import { Option, type Command } from "commander";
 import { compressionCallbacks } from "../compression-callbacks.js";
@@ -27,10 +27,16 @@ import { byteSize, integer } from "../options/parse.js";
 import { addRecipeOptions, recipeOverrides, type RecipeOptions } from "../options/recipe.js";
 import { addSizeOptions, planOptions, type SizeOptions } from "../options/size.js";
 import { addTextOptions, checkSeqlen, corpusOptions, type TextOptions } from "../options/text.js";
+import {
+  addTrainingOptions,
+  trainingFlag,
+  trainingRecipe,
+  type TrainingOptions,
+} from "../options/training.js";
 import { assertOut, assertWritable, writeWhole } from "../output-paths.js";
 import { describePlan } from "../reports/plan-report.js";
 import { compressJson, describeCompress } from "../reports/compress-report.js";
-import { resolveSource } from "../sources.js";
+import { pathOf } from "../sources.js";
 import { teacherFiles } from "../teacher-files.js";
 import { VERSION } from "../version.js";
 
@@ -39,6 +45,7 @@ interface CompressCommandOptions
     CommonOptions,
     SizeOptions,
     RecipeOptions,
+    TrainingOptions,
     TextOptions,
     ThreadOptions,
     SeedOptions,
@@ -114,6 +121,7 @@ export function addCompress(program: Command): void {
     .option("--report-init", "measure the model as factorised too, before any tuning (takes a while)")
     .option("--memory-limit <bytes>", "memory to stay under, such as 3GiB", byteSize);
   addRecipeOptions(command);
+  addTrainingOptions(command);
   addTextOptions(command)
     .addOption(threadsOption())
     .addOption(seedOption())
@@ -131,6 +139,7 @@ export function addCompress(program: Command): void {
         "subbit compress model.gguf packed --bytes 30MB --dry-run",
         "subbit compress hf:HuggingFaceTB/SmolLM2-135M packed --bpw 0.8 --calibration text.txt",
         "subbit compress MODEL_FOLDER packed --bpw 0.8 --calibration text.txt --allocate loss --report report.html",
+        "subbit compress MODEL_FOLDER packed --method littlebit --bpw 0.8 --calibration text.txt --recipe littlebit",
       ),
     )
     .action((source: string, out: string, options: CompressCommandOptions) =>
@@ -150,10 +159,11 @@ async function compressCommand(
     throw new SubbitError("usage", `--stream is for remote sources, and ${source} is none; leave it out.`);
   }
   const stream = remote && (options.stream === true || options.dryRun === true);
-  if (options.dryRun !== true) assertOut(remote ? undefined : resolveSource(source), out, overwrite);
+  if (options.dryRun !== true) assertOut(pathOf(source), out, overwrite);
   for (const file of [options.planOut, options.report])
     if (file !== undefined) assertWritable(file, overwrite);
   const sizes = await planOptions(options);
+  const recipe = await recipeOf(options);
   const { compress, planModel } = await import("@subbit/compress");
   const body = async (model: Model, opened: OpenedSource): Promise<CommandResult> => {
     const { path } = opened;
@@ -162,7 +172,7 @@ async function compressCommand(
     }
     // A budget that cannot be met is said before any text is read.
     const uniform = planModel(model, sizes);
-    const inputs = { context, source, path, out, model, options, sizes };
+    const inputs = { context, source, path, out, model, options, sizes, recipe };
     if (options.dryRun === true) return dryRun(inputs, uniform);
     const calibrationFile = calibrationPath(source, path, options.calibration);
     const { seqlen, calibration, read } = await openTexts(inputs, calibrationFile);
@@ -192,6 +202,20 @@ interface Inputs {
   readonly model: Model;
   readonly options: CompressCommandOptions;
   readonly sizes: PlanOptions;
+  readonly recipe: RecipeOverrides;
+}
+
+/** Hyperparameters of all stages; those of training go with the level that has them only. */
+async function recipeOf(options: CompressCommandOptions): Promise<RecipeOverrides> {
+  const flag = trainingFlag(options);
+  if (flag === undefined) return recipeOverrides(options);
+  if (options.tune !== "full") {
+    throw new SubbitError(
+      "usage",
+      `${flag} is of whole-model training, but --tune ${options.tune} was asked for; use --tune full.`,
+    );
+  }
+  return { ...recipeOverrides(options), full: (await trainingRecipe(options)).recipe };
 }
 
 /** The plan; by predicted loss only where there is a text to measure on. */
@@ -217,11 +241,12 @@ async function dryRun(inputs: Inputs, uniform: Plan): Promise<CommandResult> {
   return { json: { ...plan, out: inputs.out, warnings }, text: describePlan(plan) };
 }
 
-async function openTexts({ model, source, options }: Inputs, calibrationFile: string) {
+async function openTexts({ context, model, source, options }: Inputs, calibrationFile: string) {
   const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
   checkSeqlen(seqlen, model.spec, source);
   const tokenizer = await openTokenizer(model.checkpoint);
-  const read = (file: string): Promise<Corpus> => readCorpus(file, tokenizer, corpusOptions(options));
+  const read = (file: string): Promise<Corpus> =>
+    readCorpus(file, tokenizer, corpusOptions(options, context));
   const { ids, description } = await read(calibrationFile);
   return { seqlen, read, calibration: { ids, name: description } };
 }
@@ -249,6 +274,7 @@ function libraryOptions({
   out,
   options,
   sizes,
+  recipe,
 }: Inputs): Omit<CompressOptions, "calibration" | "seqlen"> {
   const { samples, tune, preset, trainTokens, work, memoryLimit, threads, seed, device } = options;
   return {
@@ -260,7 +286,7 @@ function libraryOptions({
     tune,
     preset,
     seed,
-    recipe: recipeOverrides(options),
+    recipe,
     device: device === "auto" ? "cpu" : device,
     writtenBy: `subbit ${VERSION}`,
     ...(trainTokens !== undefined && { trainTokens }),

@@ -13,7 +13,6 @@ import {
   type OfficialLayoutName,
 } from "@subbit/core";
 import { openCheckpointAt, writePlan, writeSubbit } from "@subbit/core/node";
-import { isRemoteSource } from "@subbit/hub";
 import { Option, type Command } from "commander";
 import type { CommandResult, CommonOptions, Context } from "../context.js";
 import { execute } from "../execute.js";
@@ -23,7 +22,7 @@ import { oneOf } from "../options/parse.js";
 import { assertOut } from "../output-paths.js";
 import { formatBytes, toPrecision } from "../output/format.js";
 import { renderPairs } from "../output/table.js";
-import { resolveSource } from "../sources.js";
+import { pathOf } from "../sources.js";
 import { sideTexts } from "../teacher-files.js";
 import { VERSION } from "../version.js";
 
@@ -69,7 +68,7 @@ async function convert(
   out: string,
   options: ConvertOptions,
 ): Promise<CommandResult> {
-  assertOut(isRemoteSource(source) ? undefined : resolveSource(source), out, options.overwrite === true);
+  assertOut(pathOf(source), out, options.overwrite === true);
   return withModel(context, source, async (model) => {
     const from = model.manifest === undefined ? (model.layout?.name ?? "dense") : "subbit";
     const { to } = options;

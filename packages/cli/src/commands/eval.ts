@@ -135,7 +135,7 @@ async function measureText(
   const seqlen = options.seqlen ?? Math.min(DEFAULT_SEQLEN, model.spec.maxPositions);
   checkSeqlen(seqlen, model.spec, source);
   const tokenizer = await openTokenizer(model.checkpoint);
-  const corpus = await readCorpus(options.text, tokenizer, corpusOptions(options));
+  const corpus = await readCorpus(options.text, tokenizer, corpusOptions(options, context));
   const text = { ids: corpus.ids, seqlen, windows: options.windows };
   const report = await measure(context, model, text, options);
   const { teacher, kl, top1Agreement, ...perplexity } = report;

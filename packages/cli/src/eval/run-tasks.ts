@@ -37,7 +37,9 @@ export async function runTasks(
   const teacherScores =
     teacher === undefined
       ? undefined
-      : await withModel(context, teacher, (other, opened) => scoreAll(context, opened, other, tasks, options));
+      : await withModel(context, teacher, (other, opened) =>
+          scoreAll(context, opened, other, tasks, options),
+        );
   return new Map(
     tasks.map(({ name, rows }, i) => [name, summariseTask(rows, scores[i], teacherScores?.[i])]),
   );

@@ -54,6 +54,12 @@ export function linePlot(values: readonly Row[], x: Axis, y: Axis, series: Axis)
   };
 }
 
+/** Many points as one thin line a series. */
+export function curvePlot(values: readonly Row[], x: Axis, y: Axis, series: Axis): TopLevelSpec {
+  const plain = linePlot(values, x, y, series);
+  return { ...plain, height: 240, mark: { type: "line", strokeWidth: 1.5 } };
+}
+
 /** Points, with a line where x and y are equal. */
 export function scatterPlot(
   values: readonly Row[],

@@ -1,152 +1,159 @@
 /**
  * One AdamW step of sign latents, as a program of the engine (vectorised, on all its threads): the gradient of the
- * signs becomes that of the latents through the surrogate k (1 - tanh^2 (k x)), then moments, latents and signs follow.
- * The plain twin below says the same in a loop.
+ * signs becomes that of the latents through the surrogate, then moments, latents and signs follow.
+ * The plain twins below say the same in loops.
  */
-import { compile, type CompileOptions, Graph, ops, type Program } from "@subbit/engine";
+import {
+  type CompileOptions,
+  Graph,
+  multiplySurrogate,
+  ops,
+  type Surrogate,
+  type Value,
+} from "@subbit/engine";
+import type { LatentArrays, LatentStepper, StepScalars } from "./latent-stepper.js";
+import { ProgramCache } from "./program-cache.js";
 
-/** What an AdamW step needs beside the arrays; `rate` has the bias corrections folded in. */
-export interface AdamScalars {
-  readonly beta1: number;
-  readonly beta2: number;
-  /** Step size / (1 - beta1^t). */
-  readonly rate: number;
-  /** 1 / (1 - beta2^t) */
-  readonly secondCorrection: number;
-  /**
-   * Added to the size of each gradient, as a share of the root mean square over the whole array: where gradients are
-   * small beside the array's, steps are too. 0 gives Adam, large values momentum with one rate per array.
-   */
-  readonly floor: number;
+export interface LatentStepOptions {
+  readonly surrogate: Surrogate;
+  /** Latents stay within plus and minus this. @default no limit */
+  readonly limit?: number;
+  /** Whether steps come with a `keep` below 1. @default false */
+  readonly decays?: boolean;
+  /** Whether gradients are those of the latents already, and come with a scale. @default false */
+  readonly collected?: boolean;
 }
 
-/** Arrays of one parameter, all of equal length, updated in place. */
-export interface LatentArrays {
-  readonly latents: Float32Array;
-  readonly signs: Float32Array;
-  readonly first: Float32Array;
-  readonly second: Float32Array;
-}
+/** AdamW. Its moments are the first and the second. */
+export class LatentSteps implements LatentStepper {
+  readonly moments = 2;
+  readonly #programs: ProgramCache;
+  readonly #options: LatentStepOptions;
 
-/** Latents further out than this have all but no gradient left; they are kept from running away. */
-export const LATENT_LIMIT = 4;
-
-/** Keeps the division defined where no gradient has ever arrived. */
-const TINY = 1e-20;
-
-/** Programs by array length. */
-export class LatentSteps {
-  readonly #programs = new Map<number, Promise<Program>>();
-  readonly #width: number;
-  readonly #options: CompileOptions;
-
-  constructor(surrogateWidth: number, options: CompileOptions = {}) {
-    this.#width = surrogateWidth;
+  constructor(options: LatentStepOptions, compile: CompileOptions = {}) {
     this.#options = options;
+    this.#programs = new ProgramCache(compile);
   }
 
-  async step(arrays: LatentArrays, signGradient: Float32Array, adam: AdamScalars): Promise<void> {
-    const { latents, signs, first, second } = arrays;
-    const program = await this.#program(latents.length);
+  async step(
+    { latents, signs, moments: [first, second] }: LatentArrays,
+    gradient: Float32Array,
+    scalars: StepScalars,
+  ): Promise<void> {
+    const { length } = latents;
+    const program = await this.#programs.get(String(length), () => adamGraph(length, this.#options));
+    const { beta1, beta2, rate, time, floor, epsilon, keep, gradientScale } = scalars;
     // Each array is read by the first node that needs it and written by the last, so input and output may be one.
     await program.run(
       {
         latents,
         first,
         second,
-        gradient: signGradient,
-        beta1: Float32Array.of(adam.beta1),
-        beta2: Float32Array.of(adam.beta2),
-        rate: Float32Array.of(adam.rate),
-        secondCorrection: Float32Array.of(adam.secondCorrection),
-        floor: Float32Array.of(adam.floor),
+        gradient,
+        beta1: Float32Array.of(beta1),
+        beta2: Float32Array.of(beta2),
+        rate: Float32Array.of(rate / (1 - beta1 ** time)),
+        secondCorrection: Float32Array.of(1 / (1 - beta2 ** time)),
+        floor: Float32Array.of(floor),
+        epsilon: Float32Array.of(epsilon),
+        keep: Float32Array.of(keep),
+        gradientScale: Float32Array.of(gradientScale),
       },
       { nextLatents: latents, nextFirst: first, nextSecond: second, signs },
     );
   }
 
   async dispose(): Promise<void> {
-    const programs = [...this.#programs.values()];
-    this.#programs.clear();
-    for (const program of programs) await (await program).dispose();
-  }
-
-  #program(length: number): Promise<Program> {
-    let program = this.#programs.get(length);
-    if (program === undefined) {
-      program = compile(latentStepGraph(length, this.#width), this.#options);
-      this.#programs.set(length, program);
-    }
-    return program;
+    await this.#programs.dispose();
   }
 }
 
-function latentStepGraph(length: number, width: number): Graph {
+function adamGraph(length: number, options: LatentStepOptions): Graph {
   const graph = new Graph();
   const array = (name: string) => graph.input(name, [length]);
   const scalar = (name: string) => graph.input(name, [1]);
-  const [latents, first, second, gradient] = [
-    array("latents"),
-    array("first"),
-    array("second"),
-    array("gradient"),
-  ];
+  const [latents, first, second] = [array("latents"), array("first"), array("second")];
   const [beta1, beta2, rate] = [scalar("beta1"), scalar("beta2"), scalar("rate")];
-  const slope = ops.sub(1, ops.square(ops.tanh(width === 1 ? latents : ops.mul(latents, width))));
-  const through = ops.mul(gradient, width === 1 ? slope : ops.mul(slope, width));
+  const through = latentGradient(graph, latents, options);
   const nextFirst = ops.add(through, ops.mul(beta1, ops.sub(first, through)));
   const squared = ops.square(through);
   const nextSecond = ops.add(squared, ops.mul(beta2, ops.sub(second, squared)));
   const correction = scalar("secondCorrection");
   const typical = ops.sqrt(ops.mul(ops.reduceMean(nextSecond, [0], { keepDims: true }), correction));
-  const floor = ops.add(ops.mul(typical, scalar("floor")), TINY);
-  const size = ops.add(ops.sqrt(ops.mul(nextSecond, correction)), floor);
-  const moved = ops.sub(latents, ops.div(ops.mul(nextFirst, rate), size));
-  const next = ops.clip(moved, -LATENT_LIMIT, LATENT_LIMIT);
-  graph.output("nextLatents", next);
+  const least = ops.add(ops.mul(typical, scalar("floor")), scalar("epsilon"));
+  const size = ops.add(ops.sqrt(ops.mul(nextSecond, correction)), least);
   graph.output("nextFirst", nextFirst);
   graph.output("nextSecond", nextSecond);
-  graph.output("signs", ops.where(ops.less(next, 0), -1, 1));
+  moveLatents(graph, latents, ops.div(ops.mul(nextFirst, rate), size), options);
   return graph;
+}
+
+/** The gradient of the latents, from the input `gradient` of their shape (and, where it is collected, `gradientScale`). */
+export function latentGradient(
+  graph: Graph,
+  latents: Value,
+  { collected = false, surrogate }: LatentStepOptions,
+): Value {
+  const gradient = graph.input("gradient", latents.shape);
+  const scale = graph.input("gradientScale", [1]);
+  return ops.mul(gradient, collected ? scale : ops.surrogateSlope(latents, surrogate));
+}
+
+/** Outputs `nextLatents` and `signs`: latents less their decay (input `keep`) and the step, within the limit. */
+export function moveLatents(
+  graph: Graph,
+  latents: Value,
+  step: Value,
+  { limit = Infinity, decays = false }: LatentStepOptions,
+): void {
+  const keep = graph.input("keep", [1]);
+  const moved = ops.sub(decays ? ops.mul(latents, keep) : latents, step);
+  const next = limit < Infinity ? ops.clip(moved, -limit, limit) : moved;
+  graph.output("nextLatents", next);
+  graph.output("signs", ops.where(ops.less(next, 0), -1, 1));
 }
 
 /** The same step in plain loops: the twin that tests compare with. */
 export function latentStepTwin(
-  { latents, signs, first, second }: LatentArrays,
-  signGradient: Float32Array,
-  surrogateWidth: number,
-  adam: AdamScalars,
+  { latents, signs, moments: [first, second] }: LatentArrays,
+  gradient: Float32Array,
+  options: LatentStepOptions,
+  { beta1, beta2, rate, time, floor, epsilon, keep, gradientScale }: StepScalars,
 ): void {
+  const { limit = Infinity, collected = false, surrogate } = options;
+  const through = collected
+    ? gradient.map((g) => g * gradientScale)
+    : multiplySurrogate(gradient.slice(), latents, surrogate);
   let sum = 0;
   for (let i = 0; i < latents.length; i++) {
-    const tanh = Math.tanh(surrogateWidth * latents[i]);
-    const gradient = signGradient[i] * surrogateWidth * (1 - tanh * tanh);
-    first[i] = adam.beta1 * first[i] + (1 - adam.beta1) * gradient;
-    second[i] = adam.beta2 * second[i] + (1 - adam.beta2) * gradient * gradient;
+    first[i] = beta1 * first[i] + (1 - beta1) * through[i];
+    second[i] = beta2 * second[i] + (1 - beta2) * through[i] * through[i];
     sum += second[i];
   }
-  const floor = adam.floor * Math.sqrt((sum / latents.length) * adam.secondCorrection) + TINY;
+  const correction = 1 / (1 - beta2 ** time);
+  const least = floor * Math.sqrt((sum / latents.length) * correction) + epsilon;
   for (let i = 0; i < latents.length; i++) {
-    const size = Math.sqrt(second[i] * adam.secondCorrection) + floor;
-    const moved = latents[i] - (adam.rate * first[i]) / size;
-    latents[i] = Math.min(LATENT_LIMIT, Math.max(-LATENT_LIMIT, moved));
+    const size = Math.sqrt(second[i] * correction) + least;
+    const moved = keep * latents[i] - ((rate / (1 - beta1 ** time)) * first[i]) / size;
+    latents[i] = Math.min(limit, Math.max(-limit, moved));
     signs[i] = latents[i] < 0 ? -1 : 1;
   }
 }
 
-/** One Adam step of an ordinary array, in place; `floor` does not count here. */
+/** One AdamW step of an ordinary array, in place; `floor` does not count here. */
 export function plainStep(
   values: Float32Array,
   first: Float32Array,
   second: Float32Array,
   gradient: Float32Array,
-  adam: AdamScalars,
+  { beta1, beta2, rate, time, epsilon, keep, gradientScale }: StepScalars,
 ): void {
-  const { beta1, beta2, rate, secondCorrection } = adam;
+  const step = rate / (1 - beta1 ** time);
+  const correction = 1 / (1 - beta2 ** time);
   for (let i = 0; i < values.length; i++) {
-    const g = gradient[i];
+    const g = gradient[i] * gradientScale;
     const m = (first[i] = beta1 * first[i] + (1 - beta1) * g);
     const v = (second[i] = beta2 * second[i] + (1 - beta2) * g * g);
-    values[i] -= (rate * m) / (Math.sqrt(v * secondCorrection) + TINY);
+    values[i] = keep * values[i] - (step * m) / (Math.sqrt(v * correction) + epsilon);
   }
 }

@@ -1,5 +1,6 @@
 /** The model card, README.md: what the folder holds, what it cost, and how it was made, in exact figures. */
 import type { Plan } from "../plan/plan.js";
+import { type CardRow, count, flatten, table } from "./card-table.js";
 
 export interface CardFacts {
   /** What the teacher was called. */
@@ -16,7 +17,7 @@ export interface CardFacts {
 export function modelCard(facts: CardFacts): string {
   const { plan, teacher, fileBytes, quality } = facts;
   const { totals } = plan;
-  const rows: readonly (readonly [string, string])[] = [
+  const rows: readonly CardRow[] = [
     ["teacher", `${teacher} (sha256 ${facts.teacherSha256.slice(0, 16)})`],
     ["method", `${plan.method}, started by ${plan.init}, ${plan.schedule} schedule`],
     ["form of a linear", formOfLinears(plan)],
@@ -75,28 +76,4 @@ function formOfTables({ embedding, head, embedBits }: Plan): string {
   if (embedding.kind === "dense") return `rows of ${embedBits} bits`;
   const one = ({ rank, bpw }: Plan["embedding"]) => `rank ${rank}, ${bpw.toFixed(4)} bits a weight`;
   return `factored (${one(embedding)}${head ? `; head ${one(head)}` : ""})`;
-}
-
-function table(left: string, right: string, rows: readonly (readonly [string, string])[]): string[] {
-  return [
-    `| ${left} | ${right} |`,
-    "| --- | --- |",
-    ...rows.map(([name, value]) => `| ${name} | ${value} |`),
-  ];
-}
-
-function count(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-/** Nested figures by dotted names; lists (of windows and the like) are left to the manifest. */
-function flatten(values: Record<string, unknown>, prefix = ""): (readonly [string, string])[] {
-  return Object.entries(values).flatMap(([name, value]): (readonly [string, string])[] => {
-    if (typeof value === "number") {
-      return [[prefix + name, Number.isInteger(value) ? count(value) : String(Number(value.toPrecision(6)))]];
-    }
-    if (typeof value === "string") return [[prefix + name, value.replaceAll("|", "\\|")]];
-    if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
-    return flatten(value as Record<string, unknown>, `${prefix}${name}.`);
-  });
 }

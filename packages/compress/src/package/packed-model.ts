@@ -57,11 +57,11 @@ function dense(linear: Linear): DenseLinear {
   throw new SubbitError("internal", `A matrix of the teacher is ${linear.kind}, not dense.`);
 }
 
-function normAt(state: ModelState, site: NormSite): NormState {
+export function normAt(state: ModelState, site: NormSite): NormState {
   return site.role === "final-norm" ? state.ends.finalNorm : state.blocks[site.layer].norms[site.role];
 }
 
-function roundedNorm({ weight, bias }: NormState): NormState {
+export function roundedNorm({ weight, bias }: NormState): NormState {
   const round = (values: Float32Array) => f16ToF32(f32ToF16(values));
   return { weight: round(weight), ...(bias && { bias: round(bias) }) };
 }

@@ -9,6 +9,7 @@ import { type Artefact, floats } from "../ledger/artefact.js";
 import type { Json } from "../ledger/canonical.js";
 import type { StepKey, StepResult, StepSpec } from "../ledger/ledger.js";
 import { LatentSteps } from "../optimise/latent-step.js";
+import { LATENT_LIMIT } from "../optimise/latent-stepper.js";
 import { blockFromArtefact, blockToArtefact } from "../student/artefact.js";
 import { blockForms, stateFeeds } from "../student/feeds.js";
 import { stateOfFactorised } from "../student/from-factorised.js";
@@ -26,6 +27,11 @@ import { inputGrams, type InputGrams } from "./input-grams.js";
 
 /** Raised when the steps compute something else from the same inputs. */
 const VERSION = 2;
+
+/** Latents that training will start from. Blocks are tuned with unit ones only. */
+function latentsOf({ recipe, tune }: Pick<RunContext, "recipe" | "tune">, tuned: boolean): "unit" | "raw" {
+  return tune === "full" && !tuned ? recipe.full.latents : "unit";
+}
 
 export interface CompressedBlocks {
   readonly blocks: readonly BlockState[];
@@ -85,7 +91,10 @@ class BlockCompressor {
     this.#moments = moments;
     this.#momentsKey = momentsKey;
     this.#pool = new FactorisePool(context.compile.threads ?? 1, context.signal);
-    this.#latentSteps = new LatentSteps(1, context.compile);
+    this.#latentSteps = new LatentSteps(
+      { surrogate: { kind: "tanh", width: 1 }, limit: LATENT_LIMIT },
+      context.compile,
+    );
     this.#tuned = tuned;
     const { blocks, factorise } = context.recipe;
     const untouched = tuned && blocks.denseEpochs === 0 && factorise.gram === "diagonal";
@@ -153,6 +162,7 @@ class BlockCompressor {
       ),
       factorise: asJson(recipe.factorise),
       blocks: this.#tuned ? asJson(recipe.blocks) : null,
+      ...(latentsOf(this.#context, this.#tuned) === "raw" && { latents: "raw" }),
       seed,
     };
     // Tuned blocks learn on what the student's own embedding hands them.
@@ -269,7 +279,8 @@ class BlockCompressor {
     const { artefact, key } = await this.#context.ledger.step(step, async () => {
       const options = linearTask(this.#context, row, this.#moments[layer][role], await gram(role));
       const made = await this.#pool.run({ weight, rows, cols, options });
-      const arrays = new Map(linearArrays(stateOfFactorised(made, bias)));
+      const latents = latentsOf(this.#context, this.#tuned);
+      const arrays = new Map(linearArrays(stateOfFactorised(made, bias, latents)));
       return { arrays, json: { relError: made.weightedRelError } };
     });
     const found = withLinearArrays(emptyState(row, bias), (array) => floats(artefact, array));

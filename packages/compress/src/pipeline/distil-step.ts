@@ -1,10 +1,12 @@
 /** Whole-model distillation as one ledger step, with snapshots so that a killed run goes on where it was. */
-import { distil, type DistilSnapshot, type DistilTask } from "../distil/distil.js";
+import { distil, tokensOfStep } from "../distil/distil.js";
+import { artefactOf, snapshotOf } from "../distil/snapshot.js";
+import type { DistilTask } from "../distil/types.js";
 import type { Artefact } from "../ledger/artefact.js";
 import type { StepKey } from "../ledger/ledger.js";
-import { copyBlock, type BlockState, withArrays } from "../student/state.js";
-import { blockToArrays } from "../student/artefact.js";
 import type { ModelState } from "../student/model-state.js";
+import { copyBlock, type BlockState } from "../student/state.js";
+import { stateToArrays, stateWithArrays } from "../student/state-arrays.js";
 import { Activations } from "./activations.js";
 import { asJson, type RunContext } from "./context.js";
 
@@ -36,8 +38,7 @@ export async function distilStep(
   const { recipe, windows, spec, ledger, seed, studentEnds, endsKey, teacherEnds, root } = context;
   const { onProgress, signal } = context;
   const own = recipe[level];
-  const batch = Math.min(own.batch, windows.count);
-  const stepTokens = batch * windows.seqlen;
+  const stepTokens = tokensOfStep({ recipe: own, windows });
   const tokens = trainTokens ?? own.epochs * windows.count * windows.seqlen;
   const steps = Math.max(1, Math.round(tokens / stepTokens));
   const params = { level, steps, recipe: asJson(own), seed };
@@ -52,13 +53,14 @@ export async function distilStep(
         ),
         ends: { ...studentEnds, finalNorm: copyNorm(studentEnds.finalNorm) },
       };
-      const teacher = await teacherOutputs(context);
+      // With a hidden-state loss the teacher runs beside the student.
+      const teacher = own.loss.hidden > 0 ? undefined : await teacherOutputs(context);
       try {
         const task: DistilTask = {
           spec,
           student,
           teacher: teacherEnds,
-          teacherHidden: teacher.store,
+          ...(teacher ? { teacherHidden: teacher.store } : { teacherBlocks: context.teacher }),
           windows,
           recipe: own,
           steps,
@@ -69,16 +71,15 @@ export async function distilStep(
           snapshotSeconds: context.snapshotSeconds,
           ...(signal && { signal }),
           ...(saved && { from: snapshotOf(saved) }),
-          onStep: (step, loss) =>
+          onStep: ({ step, logitsLoss }) =>
             onProgress({
               stage: `distil ${level}`,
-              done: step + 1,
+              done: step,
               total: steps,
               unit: "steps",
-              note: `KL ${loss.toFixed(4)}`,
+              note: `KL ${logitsLoss.toFixed(4)}`,
             }),
-          snapshot: ({ arrays, step, losses, lossBefore }) =>
-            stepContext.snapshot({ arrays, json: { step, losses, lossBefore } }),
+          snapshot: (state) => stepContext.snapshot(artefactOf(state)),
         });
         const { lossBefore, lossAfter } = done;
         const kept = lossAfter <= lossBefore;
@@ -88,15 +89,15 @@ export async function distilStep(
           tokens: steps * stepTokens,
           kept,
         };
-        return { arrays: kept ? stateArrays(student) : new Map<string, Float32Array>(), json: summary };
+        return { arrays: kept ? stateToArrays(student) : new Map<string, Float32Array>(), json: summary };
       } finally {
-        await teacher.close();
+        await teacher?.close();
       }
     },
   );
   const summary = result.artefact.json as unknown as DistilSummary;
   const arrays = result.artefact.arrays as ReadonlyMap<string, Float32Array>;
-  return { state: stateFrom(blocks, studentEnds, arrays), summary };
+  return { state: stateWithArrays({ blocks, ends: studentEnds }, arrays), summary };
 }
 
 /** What leaves the teacher's last block for every window. */
@@ -111,37 +112,6 @@ async function teacherOutputs(context: RunContext): Promise<Activations> {
   return activations;
 }
 
-function snapshotOf({ arrays, json }: Artefact): DistilSnapshot {
-  const { step, losses, lossBefore } = json as { step: number; losses: number[]; lossBefore: number };
-  return { arrays: arrays as ReadonlyMap<string, Float32Array>, step, losses, lossBefore };
-}
-
 function copyNorm(norm: ModelState["ends"]["finalNorm"]): ModelState["ends"]["finalNorm"] {
   return { weight: norm.weight.slice(), ...(norm.bias && { bias: norm.bias.slice() }) };
-}
-
-function stateArrays({ blocks, ends }: ModelState): Map<string, Float32Array> {
-  const arrays = new Map([["final-norm.weight", ends.finalNorm.weight]]);
-  for (const [layer, block] of blocks.entries()) {
-    for (const [name, array] of blockToArrays(block)) arrays.set(`${layer}.${name}`, array);
-  }
-  return arrays;
-}
-
-/** Arrays that are not there (all of them, when the start was kept) stay as they were. */
-function stateFrom(
-  blocks: readonly BlockState[],
-  ends: ModelState["ends"],
-  arrays: ReadonlyMap<string, Float32Array>,
-): ModelState {
-  const weight = arrays.get("final-norm.weight") ?? ends.finalNorm.weight;
-  return {
-    blocks: blocks.map((block, layer) => {
-      const own = [...arrays].flatMap(([name, array]) =>
-        name.startsWith(`${layer}.`) ? [[name.slice(`${layer}.`.length), array] as const] : [],
-      );
-      return withArrays(block, new Map(own));
-    }),
-    ends: { ...ends, finalNorm: { ...ends.finalNorm, weight } },
-  };
 }

@@ -6,8 +6,10 @@ import { dirname } from "node:path";
 import { type ModelSpec, SubbitError } from "@subbit/core";
 import type { Windows } from "../calibrate/windows.js";
 import type { TuneLevel } from "../choices.js";
+import { collectsGradients } from "../optimise/stepper.js";
 import type { Plan, PlanRow } from "../plan/plan.js";
 import { ranksOf } from "../student/from-plan.js";
+import { type DistilRecipe, trainRecipe } from "../train-recipe.js";
 import { gramOwners } from "./input-grams.js";
 
 export interface ResourceUse {
@@ -23,18 +25,19 @@ export interface ResourceUse {
 
 const F32 = 4;
 /** Runtime, compiled programs and their scratch, beside what is counted. */
-const BASE_BYTES = 400e6;
+export const BASE_BYTES = 400e6;
 /** Floats that a block program holds per token, in hidden sizes: activations of forward and backward. */
 const SCRATCH_WIDTHS = 60;
-/** Latents, signs and two moments. */
-const TRAINED_ARRAYS = 4;
-/** Snapshots have latents and moments, in two slots; blocks and the final state have latents. */
-const STORED_ARRAYS = 8;
+/** Latents and signs. */
+const LATENT_ARRAYS = 2;
+/** Share of signs that has moments while signs move by flips; with room for chance. */
+const EXPOSED_SHARE = 0.2;
 
 /**
  * Estimates from shapes alone.
  *
  * @param fullGram whether errors are measured by all products of the inputs
+ * @param recipe of the distillation of everything
  */
 export function estimateResources(
   spec: ModelSpec,
@@ -44,16 +47,17 @@ export function estimateResources(
   batch: number,
   memoryLimit: number,
   fullGram = false,
+  recipe: DistilRecipe = trainRecipe("default"),
 ): ResourceUse {
+  const trained = trainedArrays(recipe);
   const signs = plan.rows.reduce((sum, row) => sum + signsOf(row), 0);
   const teacher = plan.totals.linearWeights * F32;
   const block = teacher / spec.layers;
   const ownEnds = plan.embedMethod === "factored" || plan.embedBits !== 16;
   const ends = spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
-  const attention = batch * spec.attention.heads * windows.seqlen * windows.seqlen * F32 * 3;
-  const scratch = batch * windows.seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + spec.layers) + attention;
-  const student = signs * F32 * (tune === "full" ? TRAINED_ARRAYS : 2);
+  const scratch = scratchBytes(spec, batch, windows.seqlen, recipe);
+  const student = signs * F32 * (tune === "full" ? trained.memory : LATENT_ARRAYS);
   const least = BASE_BYTES + ends + 3 * block + scratch + student + (fullGram ? gramBytes(spec) : 0);
   const keepTeacher = least + teacher <= memoryLimit;
   const spent = least + (keepTeacher ? teacher : 0);
@@ -61,8 +65,31 @@ export function estimateResources(
   const hiddenInMemory = tune === "none" || spent + 2 * hidden <= memoryLimit;
   const memoryBytes = spent + (hiddenInMemory && tune !== "none" ? 2 * hidden : 0);
   const work =
-    signs * F32 * (tune === "full" ? STORED_ARRAYS : 2) + block + (hiddenInMemory ? 0 : 2 * hidden);
+    signs * F32 * (tune === "full" ? trained.stored : 2) + block + (hiddenInMemory ? 0 : 2 * hidden);
   return { keepTeacher, hiddenInMemory, memoryBytes, diskBytes: work + plan.totals.fileBytes };
+}
+
+/** What programs hold of `batch` windows while these pass forward and backward. */
+export function scratchBytes(
+  spec: ModelSpec,
+  batch: number,
+  seqlen: number,
+  { loss }: Pick<DistilRecipe, "loss">,
+): number {
+  // What enters every block and, with a hidden-state loss, its gradients.
+  const states = loss.hidden > 0 ? 2 : 1;
+  const attention = batch * spec.attention.heads * seqlen * seqlen * F32 * 3;
+  return batch * seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + states * spec.layers) + attention;
+}
+
+/** Arrays as large as all signs that a distillation holds, and those that it stores at most, in f32. */
+export function trainedArrays(recipe: DistilRecipe): { readonly memory: number; readonly stored: number } {
+  const { optimizer, optimizerBits, average } = recipe;
+  const count = { adamw: 2, muon: 1, flips: 2 * EXPOSED_SHARE }[optimizer];
+  const kept = (count * optimizerBits) / 32 + (average > 0 ? 1 : 0);
+  const gathered = collectsGradients(recipe) ? 1 : 0;
+  // Snapshots have latents and what is kept, in two slots; blocks and the final state have latents.
+  return { memory: LATENT_ARRAYS + kept + gathered, stored: 2 * (1 + kept) + 2 };
 }
 
 /** Signs of a linear under training. */
@@ -76,14 +103,19 @@ function gramBytes(spec: ModelSpec): number {
   return gramOwners(spec).reduce((sum, role) => sum + spec.linearShapes[role].cols ** 2, 0) * F32 * 3;
 }
 
-/** Throws `resources` when the machine cannot hold the run. */
-export async function checkResources(use: ResourceUse, memoryLimit: number, work: string): Promise<void> {
+/** Throws `resources` when the machine cannot hold the run; `advice` says what would take less memory. */
+export async function checkResources(
+  use: Pick<ResourceUse, "memoryBytes" | "diskBytes">,
+  memoryLimit: number,
+  work: string,
+  advice = "train less (--tune scales or none) or use shorter windows",
+): Promise<void> {
   const memory = Math.min(memoryLimit, totalmem());
   if (use.memoryBytes > memory) {
     throw new SubbitError(
       "resources",
       `This run needs about ${megabytes(use.memoryBytes)} of memory, but ${megabytes(memory)} may be used; ` +
-        `raise --memory-limit, train less (--tune scales or none) or use shorter windows.`,
+        `raise --memory-limit, ${advice}.`,
     );
   }
   const { bavail, bsize } = await statfs(existingFolder(work));

@@ -1,10 +1,13 @@
 /** From options to what every stage of a run shares, in two steps: what calibration needs, then the student's ends. */
 import { availableParallelism, totalmem } from "node:os";
+import { SubbitError } from "@subbit/core";
 import { BlockPrograms, type CompileOptions } from "@subbit/engine";
 import { drawWindows } from "../calibrate/windows.js";
 import { sha256 } from "../ledger/canonical.js";
 import type { Ledger } from "../ledger/ledger.js";
+import type { TuneLevel } from "../choices.js";
 import type { CompressOptions } from "../options.js";
+import { blocksAreTuned } from "../pipeline/compress-blocks.js";
 import type { RunContext } from "../pipeline/context.js";
 import { bytesOf, checkpointHash } from "../pipeline/fingerprint.js";
 import { checkResources, estimateResources, type ResourceUse } from "../pipeline/resources.js";
@@ -38,6 +41,7 @@ export interface Opened<Context> {
 export async function prepareRun(options: CompressOptions, plan: Plan, folder: string): Promise<Prepared> {
   const { model, tune = "full", seed = 0, memoryLimit = DEFAULT_MEMORY_LIMIT } = options;
   const wanted = recipeOf(options.preset ?? "default", options.recipe, plan.schedule);
+  checkLatents(wanted, tune);
   const windows = drawWindows(options.calibration, {
     samples: options.samples ?? DEFAULT_SAMPLES,
     seqlen: options.seqlen ?? DEFAULT_SEQLEN,
@@ -46,7 +50,16 @@ export async function prepareRun(options: CompressOptions, plan: Plan, folder: s
   });
   const batch = Math.max(FORWARD_BATCH, wanted.blocks.batch, wanted.full.batch);
   const estimate = (recipe: Recipe): ResourceUse =>
-    estimateResources(model.spec, plan, windows, tune, batch, memoryLimit, recipe.factorise.gram === "full");
+    estimateResources(
+      model.spec,
+      plan,
+      windows,
+      tune,
+      batch,
+      memoryLimit,
+      recipe.factorise.gram === "full",
+      recipe.full,
+    );
   // A metric that nobody asked for is no reason to refuse.
   const isOurs = options.recipe?.factorise?.gram === undefined;
   const fits = estimate(wanted).memoryBytes <= Math.min(memoryLimit, totalmem());
@@ -55,6 +68,17 @@ export async function prepareRun(options: CompressOptions, plan: Plan, folder: s
   const use = estimate(recipe);
   await checkResources(use, memoryLimit, folder);
   return { plan, recipe, windows, tune, seed, use };
+}
+
+/** Blocks are tuned with unit latents, which a recipe made for raw ones would hardly move. */
+function checkLatents(recipe: Recipe, tune: TuneLevel): void {
+  if (tune === "full" && recipe.full.latents === "raw" && blocksAreTuned({ recipe, tune })) {
+    throw new SubbitError(
+      "usage",
+      "Blocks are to be tuned before a training whose recipe starts from raw latents, which tuning does not leave; " +
+        "leave one of the two out.",
+    );
+  }
 }
 
 /** Everything but the student's ends. The caller disposes of `context.programs`. */

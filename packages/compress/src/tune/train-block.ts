@@ -7,10 +7,11 @@
 import { type ModelSpec, throwIfAborted } from "@subbit/core";
 import { type BlockPrograms, cosineSchedule, type Program } from "@subbit/engine";
 import { stepWindows } from "../distil/step-windows.js";
-import type { LatentSteps } from "../optimise/latent-step.js";
+import type { LatentStepper } from "../optimise/latent-stepper.js";
 import { type BlockState, copyBlock } from "../student/state.js";
 import type { HiddenSource } from "../student/hidden-store.js";
-import { BlockTrainer, type OptimizerSettings, type TrainerRates } from "../student/trainer.js";
+import type { TrainerRates } from "../student/parameters.js";
+import { BlockTrainer, type OptimizerSettings } from "../student/trainer.js";
 
 /** What a block trains on. */
 export interface BlockData {
@@ -53,12 +54,12 @@ export async function trainBlock(
   state: BlockState,
   data: BlockData,
   programs: BlockPrograms,
-  latentSteps: LatentSteps,
+  latentSteps: LatentStepper,
   options: TrainBlockOptions,
 ): Promise<TrainedBlock> {
   const { epochs, seed, rates, warmup, signal, onStep } = options;
   const batch = Math.min(options.batch, data.count);
-  const trainer = new BlockTrainer(spec, copyBlock(state), rates);
+  const trainer = new BlockTrainer(spec, copyBlock(state), { rates });
   const tune = () =>
     programs.get(trainer.forms, { batch, tokens: data.seqlen, mode: "tune", trainable: trainer.trainable });
   const lossBefore = await sampleLoss(trainer, data, programs);
@@ -72,7 +73,7 @@ export async function trainBlock(
     const gradients = await runTune(await tune(), trainer, data, chosen, buffers);
     // Rates too large for this block: the start is kept.
     if (!Number.isFinite(gradients["loss"][0])) return { state, lossBefore, lossAfter: lossBefore };
-    await trainer.apply(gradients, schedule(step), options, latentSteps);
+    await trainer.apply(gradients, { rate: schedule(step) }, options, latentSteps);
     onStep?.(step + 1, total);
   }
   const lossAfter = await sampleLoss(trainer, data, programs);

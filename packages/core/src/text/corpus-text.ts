@@ -21,6 +21,8 @@ export interface TextFormatRequest {
   readonly endTexts: readonly string[];
   readonly format?: TextFormat | undefined;
   readonly separator?: string | undefined;
+  /** Field of a JSON record that holds its text. @default "text" */
+  readonly textColumn?: string | undefined;
 }
 
 /** How a file is read, with everything decided. */
@@ -28,14 +30,23 @@ export interface TextReading {
   readonly format: TextFormat;
   /** Documents only: what stands between two of them; absent where each line is a JSON record. */
   readonly separator?: string;
-  /** One JSON object a line with its text in `text`. */
+  /** One JSON object a line with its text in a field. */
   readonly jsonLines: boolean;
+  /** That field. @default DEFAULT_TEXT_COLUMN */
+  readonly textColumn?: string;
 }
+
+/** Where data sets of one text a row have it. */
+export const DEFAULT_TEXT_COLUMN = "text";
+
+/** `.json` inside a compressed file means JSON lines too: that is how C4 is published. */
+const JSON_LINES = /\.jsonl(\.gz|\.zst)?$|\.json(\.gz|\.zst)$/i;
+const RAW_ROWS = /\.raw(\.gz|\.zst)?$/i;
 
 /** The contract's defaults by explicit format, then separator, then extension, then content. */
 export function chooseTextFormat(request: TextFormatRequest): TextReading {
   const { fileName, text, endTexts, format, separator } = request;
-  const jsonLines = /\.jsonl$/i.test(fileName) && (format ?? "documents") === "documents";
+  const jsonLines = JSON_LINES.test(fileName) && (format ?? "documents") === "documents";
   if (separator !== undefined) {
     if (separator === "")
       throw new SubbitError(
@@ -51,14 +62,17 @@ export function chooseTextFormat(request: TextFormatRequest): TextReading {
     if (jsonLines) {
       throw new SubbitError(
         "usage",
-        `A separator was given for ${fileName}, but in a .jsonl file each line is a document; drop the separator.`,
+        `A separator was given for ${fileName}, but in a file of JSON lines each line is a document; drop the separator.`,
       );
     }
     return { format: "documents", separator, jsonLines: false };
   }
-  if (jsonLines) return { format: "documents", jsonLines: true };
+  if (jsonLines) {
+    const { textColumn } = request;
+    return { format: "documents", jsonLines: true, ...(textColumn !== undefined && { textColumn }) };
+  }
   const found = endTexts.find((end) => text.includes(end));
-  const chosen = format ?? (/\.raw$/i.test(fileName) ? "rows" : found === undefined ? "plain" : "documents");
+  const chosen = format ?? (RAW_ROWS.test(fileName) ? "rows" : found === undefined ? "plain" : "documents");
   if (chosen !== "documents") return { format: chosen, jsonLines: false };
   return found === undefined
     ? { format: "documents", jsonLines: false }
@@ -81,14 +95,14 @@ export function joinRows(text: string): string {
 /** Trimmed documents; empty ones are dropped. */
 export function splitDocuments(text: string, reading: TextReading, fileName: string): string[] {
   const parts = reading.jsonLines
-    ? parseJsonLines(text, fileName)
+    ? parseJsonLines(text, fileName, reading.textColumn ?? DEFAULT_TEXT_COLUMN)
     : reading.separator === undefined
       ? [text]
       : text.split(reading.separator);
   return parts.map((part) => part.trim()).filter((part) => part !== "");
 }
 
-function parseJsonLines(text: string, fileName: string): string[] {
+function parseJsonLines(text: string, fileName: string, column: string): string[] {
   const documents: string[] = [];
   let number = 0;
   for (const line of text.split("\n")) {
@@ -99,17 +113,19 @@ function parseJsonLines(text: string, fileName: string): string[] {
       record = JSON.parse(line);
     } catch (cause) {
       throw inputError(
-        `Line ${number} of ${fileName} is not JSON; each line must be one object with its text in "text".`,
+        `Line ${number} of ${fileName} is not JSON; each line must be one object with its text in "${column}".`,
         {
           cause,
         },
       );
     }
     const value =
-      typeof record === "object" && record !== null ? (record as { text?: unknown }).text : undefined;
+      typeof record === "object" && record !== null && Object.hasOwn(record, column)
+        ? (record as Record<string, unknown>)[column]
+        : undefined;
     if (typeof value !== "string") {
       throw inputError(
-        `Line ${number} of ${fileName} has no string field "text"; each line must be one object with its text in "text".`,
+        `Line ${number} of ${fileName} has no string field "${column}"; each line must be one object with its text in "${column}".`,
       );
     }
     documents.push(value);

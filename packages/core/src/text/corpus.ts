@@ -2,14 +2,14 @@
  * A corpus: a text file turned into token ids, the way perplexity, calibration and training all read it.
  * Reference figures of the same readings: GPTQ's WikiText protocol (`rows`) and separated stories (`documents`).
  */
-import { inputError } from "../errors.js";
+import { inputError, SubbitError, throwIfAborted } from "../errors.js";
+import type { OnProgress } from "../progress.js";
 import {
   chooseTextFormat,
   joinRows,
   splitDocuments,
   type TextFormat,
   type TextFormatRequest,
-  type TextReading,
 } from "./corpus-text.js";
 import { sha256Hex } from "./sha256.js";
 import type { Tokenizer } from "./types.js";
@@ -21,6 +21,12 @@ export interface CorpusOptions {
   readonly separator?: string | undefined;
   /** Puts one bos in front of the whole text (rows and plain; documents have theirs). @default false */
   readonly addBos?: boolean | undefined;
+  /** Column of a parquet file, or field of a JSON line, that holds the text. @default "text" */
+  readonly textColumn?: string | undefined;
+  /** Documents tokenised so far. */
+  readonly onProgress?: OnProgress | undefined;
+  /** Looked at between documents. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Corpus {
@@ -35,6 +41,9 @@ export interface Corpus {
   /** For people: `tinystories.txt, documents (1500), 297,532 tokens`. */
   readonly description: string;
 }
+
+/** Documents tokenised between two looks at the signal: some 50 ms of a paragraph each. */
+const DOCUMENTS_A_TURN = 256;
 
 /** End-of-text markers that text files carry; those that the tokenizer knows as one token count. */
 const COMMON_END_TEXTS = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"];
@@ -55,19 +64,52 @@ export async function encodeCorpus(
     );
   const request: TextFormatRequest = { fileName, text, endTexts: endTextsOf(tokenizer), ...options };
   const reading = chooseTextFormat(request);
-  return reading.format === "documents"
-    ? encodeDocuments(fileName, text, tokenizer, reading)
-    : encodeWhole(fileName, text, tokenizer, reading.format, options.addBos ?? false);
+  if (reading.format === "documents")
+    return encodeDocuments(fileName, splitDocuments(text, reading, fileName), tokenizer, options);
+  const whole = reading.format === "rows" ? joinRows(text) : text;
+  return encodeWhole(fileName, whole, tokenizer, reading.format, options.addBos ?? false);
+}
+
+/**
+ * Tokenises the texts of a data set's rows, such as a column of a parquet file: as documents, or by the GPTQ protocol
+ * (`rows`: joined by two newlines as they are). Throws as `encodeCorpus` does, and `usage` for a format that rows of a
+ * data set do not have.
+ */
+export async function encodeRecords(
+  fileName: string,
+  texts: readonly string[],
+  tokenizer: Tokenizer,
+  options: CorpusOptions = {},
+): Promise<Corpus> {
+  const { format = "documents", separator, addBos = false } = options;
+  if (separator !== undefined) {
+    throw new SubbitError(
+      "usage",
+      `A separator was given for ${fileName}, but each of its rows is a document; drop the separator.`,
+    );
+  }
+  if (format === "plain") {
+    throw new SubbitError(
+      "usage",
+      `${fileName} was to be read as plain text, but it holds rows; read it as documents or rows.`,
+    );
+  }
+  if (format === "rows") {
+    const text = texts.join("\n\n");
+    if (text.trim() === "") throw inputError(`${fileName} holds no text; give a file with text.`);
+    return encodeWhole(fileName, text, tokenizer, "rows", addBos);
+  }
+  const documents = texts.map((text) => text.trim()).filter((text) => text !== "");
+  return encodeDocuments(fileName, documents, tokenizer, options);
 }
 
 async function encodeWhole(
   fileName: string,
-  fileText: string,
+  text: string,
   tokenizer: Tokenizer,
   format: "rows" | "plain",
   addBos: boolean,
 ): Promise<Corpus> {
-  const text = format === "rows" ? joinRows(fileText) : fileText;
   const body = tokenizer.encode(text);
   const ids = new Int32Array(body.length + (addBos ? 1 : 0));
   if (addBos) {
@@ -83,9 +125,9 @@ async function encodeWhole(
 
 async function encodeDocuments(
   fileName: string,
-  fileText: string,
+  documents: readonly string[],
   tokenizer: Tokenizer,
-  reading: TextReading,
+  { onProgress, signal }: CorpusOptions,
 ): Promise<Corpus> {
   const first = tokenizer.bosId ?? tokenizer.eosId;
   const last = tokenizer.eosId ?? tokenizer.bosId;
@@ -94,10 +136,23 @@ async function encodeDocuments(
       `${fileName} was to be read as documents, but the tokenizer has neither a bos nor an eos token; read it as plain text.`,
     );
   }
-  const documents = splitDocuments(fileText, reading, fileName);
   if (documents.length === 0)
     throw inputError(`${fileName} holds only empty documents; give a file with text.`);
-  const encoded = documents.map((document) => tokenizer.encode(document));
+  const encoded: number[][] = [];
+  for (const document of documents) {
+    // Lets a signal come in, and whoever draws the progress.
+    if (encoded.length % DOCUMENTS_A_TURN === DOCUMENTS_A_TURN - 1) {
+      await new Promise((resolve) => setTimeout(resolve));
+      throwIfAborted(signal);
+      onProgress?.({
+        stage: `read ${fileName}`,
+        done: encoded.length,
+        total: documents.length,
+        unit: "documents",
+      });
+    }
+    encoded.push(tokenizer.encode(document));
+  }
   const ids = new Int32Array(encoded.reduce((sum, part) => sum + part.length + 1, 1));
   let at = 0;
   for (const part of encoded) {

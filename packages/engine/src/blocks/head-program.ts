@@ -2,14 +2,13 @@
  * Programs over the end of the model: final norm, head and loss, on a chunk of tokens at a time, so that memory is
  * bounded by chunk * vocabulary whatever the batch.
  */
-import { finalNorm, type ModelSpec } from "@subbit/core";
+import type { ModelSpec } from "@subbit/core";
 import { gradients } from "../graph/gradients.js";
 import { Graph, type Value } from "../graph/graph.js";
 import * as ops from "../ops/index.js";
 import { compile, type CompileOptions, type Program } from "../program.js";
 import { gradName } from "./block-program.js";
-import { DENSE_FORMS, normFeedsOf } from "./forms.js";
-import { GraphOps } from "./graph-ops.js";
+import { finalNormOf, type NormFeed } from "./final-norm.js";
 
 /**
  * C = chunk, H = hidden size, V = vocabulary. Every program takes `hidden` [C, H] (what leaves the last block),
@@ -88,21 +87,10 @@ function divergence(
 
 interface NormAndHead {
   readonly logits: Value;
-  readonly norm: readonly (readonly [name: string, value: Value])[];
+  readonly norm: readonly NormFeed[];
 }
 
 function normAndHead(graph: Graph, spec: ModelSpec, hidden: Value, prefix: string, head: Value): NormAndHead {
-  const norm = normFeedsOf(spec, "final-norm").map(
-    ({ name, shape }) => [name, graph.input(prefix + name, shape)] as const,
-  );
-  const byName = new Map(norm);
-  const [rows] = hidden.shape as readonly [number];
-  const headOps = new GraphOps({
-    spec,
-    forms: DENSE_FORMS,
-    batch: 1,
-    tokens: rows,
-    feed: (name) => byName.get(name) as Value,
-  });
-  return { logits: ops.matmul(finalNorm(headOps, spec, hidden), head, { transB: true }), norm };
+  const { out, norm } = finalNormOf(graph, spec, hidden, prefix);
+  return { logits: ops.matmul(out, head, { transB: true }), norm };
 }

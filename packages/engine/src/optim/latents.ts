@@ -1,5 +1,5 @@
 /** Sign factors as latents on the host: their signs before a step's programs, the surrogate once after them. */
-import type { Surrogate } from "../ops/signs.js";
+import { ONEBIT_SLOPE, type Surrogate } from "../ops/signs.js";
 
 /** Writes -1 or +1 (for zero too) into `out`. */
 export function signs(latents: Float32Array, out: Float32Array): Float32Array {
@@ -20,11 +20,11 @@ export function multiplySurrogate(
     for (let i = 0; i < grad.length; i++) if (!(Math.abs(latents[i]) < 1)) grad[i] = 0;
     return grad;
   }
-  const { sharpness } = surrogate;
+  const [width, added] = surrogate.kind === "onebit" ? [1, ONEBIT_SLOPE] : [surrogate.width, 0];
   for (let i = 0; i < grad.length; i++) {
     // 1 - tanh^2(z) = 4 e / (1 + e)^2 with e = exp(-2 |z|): one exponential, no cancellation.
-    const e = Math.exp(-2 * Math.abs(sharpness * latents[i]));
-    grad[i] = (grad[i] * sharpness * 4 * e) / ((1 + e) * (1 + e));
+    const e = Math.exp(-2 * Math.abs(width * latents[i]));
+    grad[i] = grad[i] * width * ((4 * e) / ((1 + e) * (1 + e)) + added);
   }
   return grad;
 }

@@ -37,6 +37,11 @@ const NEWTON_SCHULZ_STEPS = 5;
 const NORM_EPS = 1e-20;
 const RMS_OF_ADAMW = 0.2;
 
+/** What a nearly orthogonal [rows, cols] is multiplied with to have the root mean square of an AdamW update. */
+export function muonScale(rows: number, cols: number): number {
+  return RMS_OF_ADAMW * Math.sqrt(Math.max(rows, cols));
+}
+
 export class Muon {
   readonly #groups: readonly MuonGroup[];
   readonly #momentum: readonly Float32Array[];
@@ -65,7 +70,7 @@ export class Muon {
       const { rows, cols, values, rate = 1, weightDecay = 0 } = group;
       const program = await this.#program(rows, cols);
       const update = (await program.run({ x: direction }))["y"];
-      const stepSize = lr * rate * RMS_OF_ADAMW * Math.sqrt(Math.max(rows, cols));
+      const stepSize = lr * rate * muonScale(rows, cols);
       const keep = 1 - lr * rate * weightDecay;
       for (let i = 0; i < values.length; i++) {
         values[i] = keep * values[i] - stepSize * update[i];
@@ -122,7 +127,13 @@ export class Muon {
 /** `x` [rows, cols] -> `y`, nearly its orthogonal polar factor. */
 export function newtonSchulzGraph(rows: number, cols: number): Graph {
   const graph = new Graph();
-  const x = graph.input("x", [rows, cols]);
+  graph.output("y", nearlyOrthogonal(graph.input("x", [rows, cols])));
+  return graph;
+}
+
+/** The same as a value of any graph. */
+export function nearlyOrthogonal(x: Value): Value {
+  const [rows, cols] = x.shape as readonly [number, number];
   let y: Value = div(x, add(sqrt(reduceSum(square(x))), NORM_EPS));
   for (let step = 0; step < NEWTON_SCHULZ_STEPS; step++) {
     // The smaller of the two Gram matrices, on the side it belongs to.
@@ -130,6 +141,5 @@ export function newtonSchulzGraph(rows: number, cols: number): Graph {
     const polynomial = add(mul(gram, CUBIC), mul(matmul(gram, gram), QUINTIC));
     y = add(mul(y, LINEAR), rows <= cols ? matmul(polynomial, y) : matmul(y, polynomial));
   }
-  graph.output("y", y);
-  return graph;
+  return y;
 }

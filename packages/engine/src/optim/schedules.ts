@@ -22,6 +22,8 @@ export function cosineSchedule({ steps, warmup = 0.05, floor = 0 }: CosineOption
   };
 }
 
-export function constantSchedule(): Schedule {
-  return () => 1;
+/** Linear warm-up, then the peak to the end. */
+export function constantSchedule({ steps, warmup = 0 }: Pick<CosineOptions, "steps" | "warmup">): Schedule {
+  const warmupSteps = Math.ceil(steps * warmup);
+  return (step) => (step < warmupSteps ? (step + 1) / warmupSteps : 1);
 }
