@@ -82,12 +82,6 @@ export async function openFolderWeights(
   }
 }
 
-async function openShard(files: FileSet, shard: string): Promise<SafetensorsFile> {
-  const source = await files.open(shard);
-  if (source !== undefined) return openSafetensors(source);
-  throw inputError(`${INDEX_FILE} names the shard ${shard}, which ${files.name} does not hold; fetch it.`);
-}
-
 function checkIndex(text: string, what: string): Map<string, string> {
   const map = parseJsonObject(text, what)["weight_map"];
   if (!isJsonObject(map)) throw inputError(`${what} has no weight_map.`);
