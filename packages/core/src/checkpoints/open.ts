@@ -71,7 +71,9 @@ async function openOtherFile(files: FileSet): Promise<Checkpoint> {
   const found = WEIGHT_FORMATS.flatMap((kind) =>
     names
       .filter((name) => kind.fileName.test(name) && !TRAINING_FILES.test(name))
-      .map((name) => ({ name, kind, usual: name.replace(kind.fileName, "") === USUAL_STEM })),
+      .map((name) => ({ name, kind, usual: name.replace(kind.fileName, "") === USUAL_STEM }))
+      // Safetensors files of other names are as often something else: activations, adapters, a part of a model.
+      .filter(({ usual }) => usual || kind.format !== "safetensors"),
   );
   const chosen = found.find(({ usual }) => usual) ?? found[0];
   if (chosen !== undefined) {
