@@ -75,7 +75,7 @@ beforeAll(async () => {
   const args = ["compress", teacher, packed, ...fit, "--bpw", "2.5", "--tune", "none", "--threads", "1"];
   const run = await runCli(args);
   expect(run.exitCode, run.stderr).toBe(0);
-}, 180_000);
+}, 600_000);
 
 describe("train", () => {
   const out = at("trained");
@@ -87,7 +87,7 @@ describe("train", () => {
     result = await runJson<TrainJson>(trainArgs(out, [...EVALUATED, "--log", log, "--report", report]));
     const run = await runCli(trainArgs(plain, ["--log", `${plain}.jsonl`]));
     expect(run.exitCode, run.stderr).toBe(0);
-  }, 180_000);
+  }, 600_000);
 
   it("says what it did, and what the packed file is worth", async () => {
     expect(result).toMatchObject({ out, steps: STEPS, tokens: STEPS * SEQLEN });
