@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { load, loadModel, type LoadOptions } from "../src/index.js";
 
-const MODELS = "../shared/fixtures/models";
-const STORIES = "../shared/reference/stories11m.json";
+const SHARED = process.env.SUBBIT_SHARED ?? "../shared";
+const MODELS = join(SHARED, "fixtures/models");
+const STORIES = join(SHARED, "reference/stories11m.json");
 const present = existsSync(MODELS);
 const variants = present ? readdirSync(MODELS).filter((name) => name.startsWith("llama")) : [];
 const DEVICES: LoadOptions[] = [{ threads: 1 }, { threads: 2 }, { device: "reference" }];

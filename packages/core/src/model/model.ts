@@ -4,8 +4,8 @@
  */
 import type { Checkpoint } from "../checkpoints/types.js";
 import type { SubbitManifest } from "../layouts/manifest.js";
-import type { Linear, Table } from "../linears/types.js";
-import type { LinearSite, ModelSpec, NormSite } from "./spec.js";
+import type { DenseLinear, Linear, Table } from "../linears/types.js";
+import type { LinearSite, ModelSpec, NormSite, Projection } from "./spec.js";
 
 export interface Model {
   readonly spec: ModelSpec;
@@ -14,11 +14,15 @@ export interface Model {
   readonly manifest?: SubbitManifest;
   /** Reads one linear; nothing is cached. */
   linear(site: LinearSite): Promise<Linear>;
-  /** [hiddenSize] weight and, for a layer norm, bias. */
+  /** Weight as it multiplies (the spec's `weightOffset` added) and, for a layer norm, bias; [normSize]. */
   norm(site: NormSite): Promise<{ weight: Float32Array; bias?: Float32Array }>;
-  /** [vocabSize, hiddenSize] */
+  /** [vocabSize, embeddingSize] */
   embedding(): Promise<Table>;
-  /** [vocabSize, hiddenSize]; the embedding itself when the head is tied. */
+  /** [vocabSize, embeddingSize]; the embedding itself when the head is tied. */
   head(): Promise<Table>;
+  /** [rows, hiddenSize], where the spec has learned positions. */
+  positions?(): Promise<DenseLinear>;
+  /** Where the spec has matrices between the embedding size and the hidden size. */
+  projection?(end: Projection): Promise<DenseLinear>;
   close(): Promise<void>;
 }
