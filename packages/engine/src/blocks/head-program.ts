@@ -2,24 +2,25 @@
  * Programs over the end of the model: final norm, head and loss, on a chunk of tokens at a time, so that memory is
  * bounded by chunk * vocabulary whatever the batch.
  */
-import { finalNorm, type ModelSpec } from "@subbit/core";
+import { leaveForward, projectionShape, type ModelSpec } from "@subbit/core";
 import { gradients } from "../graph/gradients.js";
 import { Graph, type Value } from "../graph/graph.js";
 import * as ops from "../ops/index.js";
 import { compile, type CompileOptions, type Program } from "../program.js";
 import { gradName } from "./block-program.js";
 import { DENSE_FORMS, normFeedsOf } from "./forms.js";
-import { GraphOps } from "./graph-ops.js";
+import { GraphOps, projectionFeed } from "./graph-ops.js";
 
 /**
- * C = chunk, H = hidden size, V = vocabulary. Every program takes `hidden` [C, H] (what leaves the last block),
- * `final-norm.weight` [H] (and `.bias` for layer norms) and `head.weight` [V, H].
+ * C = chunk, H = hidden size, E = embedding size, V = vocabulary. Every program takes `hidden` [C, H] (what leaves the last
+ * block), `head.weight` [V, E] and, where the model has them, `final-norm.weight` [H] (and `.bias` for layer norms) and
+ * `projection-out.weight` [E, H].
  * - `logits`: -> `logits` [C, V]
  * - `loss`: `targets` i32 [C], `tokenWeights` [C] -> `tokenLoss` [C] = -log p(target), and with `gradients`:
  *   `dHidden` [C, H] and `grad.final-norm.weight` (and bias) of sum(tokenWeights o tokenLoss)
  * - `kl`: `teacherHidden` [C, H], `teacher.final-norm.weight`, `teacher.head.weight` unless `sharedHead`,
  *   `tokenWeights` [C] -> `tokenKl` [C] = KL(teacher || student), `agreement` [C] = 1 where both have the same most
- *   likely token, and the same gradients of sum(tokenWeights o tokenKl)
+ *   likely token, and the same gradients of sum(tokenWeights o tokenKl); the teacher's `projection-out` has the prefix too
  */
 export type HeadMode = "logits" | "loss" | "kl";
 
@@ -46,7 +47,7 @@ export function headGraph(spec: ModelSpec, options: HeadProgramOptions): Graph {
   const { mode, chunk = HEAD_CHUNK } = options;
   const graph = new Graph();
   const shape = [chunk, spec.hiddenSize];
-  const headShape = [spec.vocabSize, spec.hiddenSize];
+  const headShape = [spec.vocabSize, spec.ends.embeddingSize];
   const hidden = graph.input("hidden", shape);
   const head = graph.input("head.weight", headShape);
   const student = normAndHead(graph, spec, hidden, "", head);
@@ -92,10 +93,16 @@ interface NormAndHead {
 }
 
 function normAndHead(graph: Graph, spec: ModelSpec, hidden: Value, prefix: string, head: Value): NormAndHead {
-  const norm = normFeedsOf(spec, "final-norm").map(
+  const { finalNorm, projected, logitSoftcap: cap } = spec.ends;
+  const norm = (finalNorm ? normFeedsOf(spec, "final-norm") : []).map(
     ({ name, shape }) => [name, graph.input(prefix + name, shape)] as const,
   );
   const byName = new Map(norm);
+  if (projected) {
+    const { rows, cols } = projectionShape(spec, "out");
+    const name = projectionFeed("out");
+    byName.set(name, graph.input(prefix + name, [rows, cols]));
+  }
   const [rows] = hidden.shape as readonly [number];
   const headOps = new GraphOps({
     spec,
@@ -104,5 +111,6 @@ function normAndHead(graph: Graph, spec: ModelSpec, hidden: Value, prefix: strin
     tokens: rows,
     feed: (name) => byName.get(name) as Value,
   });
-  return { logits: ops.matmul(finalNorm(headOps, spec, hidden), head, { transB: true }), norm };
+  const logits = ops.matmul(leaveForward(headOps, spec, hidden), head, { transB: true });
+  return { logits: cap === undefined ? logits : ops.mul(ops.tanh(ops.mul(logits, 1 / cap)), cap), norm };
 }

@@ -4,6 +4,7 @@
  */
 import { CTRL_SHORTLIST, CTRL_THREADS, LIST_HEAD_BYTES, Q_DAMAGED } from "../abi.js";
 import type { Shortlisting } from "../program/build.js";
+import { capped } from "../twins/elementwise.js";
 import { readRow } from "../twins/dense.js";
 import { viewMemory } from "../twins/memory.js";
 
@@ -89,9 +90,11 @@ export class HeadSketch {
     entries.length = Math.min(entries.length, wanted);
     if (entries.length < Math.min(wanted, head.rows)) return undefined;
     if (!entries.every(({ logit }) => Number.isFinite(logit))) return undefined;
+    const { softcap } = this.#parts;
+    const cap = softcap === undefined ? undefined : Math.fround(softcap);
     return {
       ids: Int32Array.from(entries, ({ id }) => id),
-      logits: Float32Array.from(entries, ({ logit }) => logit),
+      logits: Float32Array.from(entries, ({ logit }) => (cap === undefined ? logit : capped(logit, cap))),
       rescored,
     };
   }
