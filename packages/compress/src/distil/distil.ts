@@ -99,7 +99,8 @@ class ModelTrainer {
   readonly #head: HeadRunner;
   readonly #latentSteps: LatentSteps;
   readonly #blocks: readonly BlockTrainer[];
-  readonly #finalNorm: { first: Float32Array; second: Float32Array; rate: number };
+  /** Absent where the family has no final norm. */
+  readonly #finalNorm: { first: Float32Array; second: Float32Array; rate: number } | undefined;
   /** Gradient arrays by program shape, shared by all blocks. */
   readonly #buffers = new Map<string, Results>();
 
@@ -112,8 +113,8 @@ class ModelTrainer {
     this.#blocks = student.blocks.map(
       (block) => new BlockTrainer(spec, block, { ...recipe.rates, weights: 0 }),
     );
-    const { weight } = student.ends.finalNorm;
-    this.#finalNorm = {
+    const weight = student.ends.finalNorm?.weight;
+    this.#finalNorm = weight && {
       first: new Float32Array(weight.length),
       second: new Float32Array(weight.length),
       rate: recipe.rates.norms * meanMagnitude(weight),
@@ -151,7 +152,7 @@ class ModelTrainer {
     for (let layer = this.#blocks.length - 1; layer >= 0; layer--) {
       const block = this.#blocks[layer];
       const { forms, trainable } = block;
-      const program = await this.#programs.get(forms, { ...shape, mode: "backward", trainable });
+      const program = await this.#programs.get(forms, { ...shape, mode: "backward", layer, trainable });
       const buffers = this.#buffersOf(JSON.stringify(forms), () => BlockTrainer.gradientBuffers(program));
       const gradients = await program.run({ ...block.feeds, hidden: inputs[layer], dOut }, buffers);
       dOut = gradients["dHidden"]!;
@@ -176,9 +177,9 @@ class ModelTrainer {
     const { spec, student, teacher, teacherHidden, windows } = this.#task;
     const ids = gatherWindows(windows, chosen);
     const shape = { batch: chosen.length, tokens: windows.seqlen };
-    const inputs: Float32Array[] = [embed(student.ends.embedding, spec.hiddenSize, ids)];
+    const inputs: Float32Array[] = [embed(spec, student.ends, ids, windows.seqlen)];
     for (const [layer, block] of this.#blocks.entries()) {
-      const program = await this.#programs.get(block.forms, { ...shape, mode: "forward" });
+      const program = await this.#programs.get(block.forms, { ...shape, mode: "forward", layer });
       inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer] }))["out"]);
     }
     const sharedHead = student.ends.head === teacher.head;
@@ -195,11 +196,13 @@ class ModelTrainer {
   }
 
   arrays(): Map<string, Float32Array> {
-    const arrays = new Map<string, Float32Array>([
-      ["final-norm.weight", this.#task.student.ends.finalNorm.weight],
-      ["final-norm.weight.first", this.#finalNorm.first],
-      ["final-norm.weight.second", this.#finalNorm.second],
-    ]);
+    const arrays = new Map<string, Float32Array>();
+    const { finalNorm } = this.#task.student.ends;
+    if (finalNorm && this.#finalNorm) {
+      arrays.set("final-norm.weight", finalNorm.weight);
+      arrays.set("final-norm.weight.first", this.#finalNorm.first);
+      arrays.set("final-norm.weight.second", this.#finalNorm.second);
+    }
     for (const [layer, block] of this.#blocks.entries()) {
       for (const [name, array] of block.snapshotArrays()) arrays.set(`${layer}.${name}`, array);
     }
@@ -221,11 +224,13 @@ class ModelTrainer {
     return buffers;
   }
 
-  #stepFinalNorm(gradient: Float32Array, factor: number, step: number): void {
+  #stepFinalNorm(gradient: Float32Array | undefined, factor: number, step: number): void {
+    const { finalNorm } = this.#task.student.ends;
+    if (!finalNorm || !this.#finalNorm || !gradient) return;
     const { first, second, rate } = this.#finalNorm;
     const { beta1, beta2 } = this.#task.recipe;
     if (rate === 0) return;
-    plainStep(this.#task.student.ends.finalNorm.weight, first, second, gradient, {
+    plainStep(finalNorm.weight, first, second, gradient, {
       beta1,
       beta2,
       rate: (rate * factor) / (1 - beta1 ** (step + 1)),

@@ -2,7 +2,7 @@
 import { distil, type DistilSnapshot, type DistilTask } from "../distil/distil.js";
 import type { Artefact } from "../ledger/artefact.js";
 import type { StepKey } from "../ledger/ledger.js";
-import { copyBlock, type BlockState, withArrays } from "../student/state.js";
+import { copyBlock, type BlockState, type NormState, withArrays } from "../student/state.js";
 import { blockToArrays } from "../student/artefact.js";
 import type { ModelState } from "../student/model-state.js";
 import { Activations } from "./activations.js";
@@ -50,7 +50,10 @@ export async function distilStep(
         blocks: blocks.map((block) =>
           copyBlock(block, (name) => level === "full" || !name.endsWith("Latents")),
         ),
-        ends: { ...studentEnds, finalNorm: copyNorm(studentEnds.finalNorm) },
+        ends: {
+          ...studentEnds,
+          ...(studentEnds.finalNorm && { finalNorm: copyNorm(studentEnds.finalNorm) }),
+        },
       };
       const teacher = await teacherOutputs(context);
       try {
@@ -102,7 +105,7 @@ export async function distilStep(
 /** What leaves the teacher's last block for every window. */
 async function teacherOutputs(context: RunContext): Promise<Activations> {
   const { windows, teacher, teacherEnds, spec, onProgress } = context;
-  const activations = await Activations.create(context, windows, teacherEnds.embedding, "teacher-out");
+  const activations = await Activations.create(context, windows, teacherEnds, "teacher-out");
   for (let layer = 0; layer < spec.layers; layer++) {
     onProgress({ stage: "teacher", done: layer, total: spec.layers, unit: "blocks" });
     await activations.advance(teacher.forms, await teacher.feeds(layer));
@@ -116,12 +119,13 @@ function snapshotOf({ arrays, json }: Artefact): DistilSnapshot {
   return { arrays: arrays as ReadonlyMap<string, Float32Array>, step, losses, lossBefore };
 }
 
-function copyNorm(norm: ModelState["ends"]["finalNorm"]): ModelState["ends"]["finalNorm"] {
+function copyNorm(norm: NormState): NormState {
   return { weight: norm.weight.slice(), ...(norm.bias && { bias: norm.bias.slice() }) };
 }
 
 function stateArrays({ blocks, ends }: ModelState): Map<string, Float32Array> {
-  const arrays = new Map([["final-norm.weight", ends.finalNorm.weight]]);
+  const arrays = new Map<string, Float32Array>();
+  if (ends.finalNorm) arrays.set("final-norm.weight", ends.finalNorm.weight);
   for (const [layer, block] of blocks.entries()) {
     for (const [name, array] of blockToArrays(block)) arrays.set(`${layer}.${name}`, array);
   }
@@ -134,7 +138,7 @@ function stateFrom(
   ends: ModelState["ends"],
   arrays: ReadonlyMap<string, Float32Array>,
 ): ModelState {
-  const weight = arrays.get("final-norm.weight") ?? ends.finalNorm.weight;
+  const weight = arrays.get("final-norm.weight");
   return {
     blocks: blocks.map((block, layer) => {
       const own = [...arrays].flatMap(([name, array]) =>
@@ -142,6 +146,6 @@ function stateFrom(
       );
       return withArrays(block, new Map(own));
     }),
-    ends: { ...ends, finalNorm: { ...ends.finalNorm, weight } },
+    ends: { ...ends, ...(weight && { finalNorm: { ...ends.finalNorm, weight } }) },
   };
 }

@@ -49,7 +49,7 @@ export function estimateResources(
   const teacher = plan.totals.linearWeights * F32;
   const block = teacher / spec.layers;
   const ownEnds = plan.embedMethod === "factored" || plan.embedBits !== 16;
-  const ends = spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
+  const ends = spec.vocabSize * spec.ends.embeddingSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
   const attention = batch * spec.attention.heads * windows.seqlen * windows.seqlen * F32 * 3;
   const scratch = batch * windows.seqlen * spec.hiddenSize * F32 * (SCRATCH_WIDTHS + spec.layers) + attention;
