@@ -9,6 +9,8 @@ import {
   OP_STORE_KV,
   SHAPE_BYTES,
   SH_SCALE,
+  SH_SOFTCAP,
+  SH_WINDOW,
 } from "../src/abi.js";
 import { KV_BITS, kvLayerBytes, partsBytes, type KvBits } from "../src/kv-layout.js";
 import {
@@ -35,6 +37,8 @@ interface Case {
   readonly capacity: number;
   readonly bits: KvBits;
   readonly scale: number;
+  readonly window?: number;
+  readonly softcap?: number;
 }
 
 /** Raw queries, keys and values of a text. */
@@ -65,7 +69,7 @@ class AttentionBench {
   constructor(backend: Backend, c: Case) {
     this.#case = c;
     this.#bench = new Bench(backend, 1);
-    const { heads, kvHeads, headDim, rotary, capacity, bits, scale } = c;
+    const { heads, kvHeads, headDim, rotary, capacity, bits, scale, window = 0, softcap } = c;
     const bytes = kvLayerBytes(bits, kvHeads, headDim, capacity);
     this.#caches = [0, 1].map(() => this.#bench.put(new Uint8Array(bytes).fill(0xff)));
     this.#parts = this.#bench.room(partsBytes(heads, headDim));
@@ -80,7 +84,10 @@ class AttentionBench {
     const counters = this.#bench.put(new Int32Array(kvHeads));
     const shape = new Int32Array(SHAPE_BYTES / 4);
     shape.set([heads, kvHeads, headDim, rotary, capacity, 0, cos, sin, bits, counters]);
-    new Float32Array(shape.buffer)[SH_SCALE] = scale * Math.LOG2E;
+    shape[SH_WINDOW] = window;
+    const reals = new Float32Array(shape.buffer);
+    reals[SH_SCALE] = softcap === undefined ? scale * Math.LOG2E : scale / softcap;
+    reals[SH_SOFTCAP] = (softcap ?? 0) * Math.LOG2E;
     this.#shape = this.#bench.put(shape);
   }
 
@@ -130,7 +137,9 @@ class AttentionBench {
 
 /** What attention of positions [from, to) is, in double precision. */
 function truth(c: Case, text: Text, from: number, to: number): Float64Array {
-  const { heads, kvHeads, headDim, rotary, scale } = c;
+  const { heads, kvHeads, headDim, rotary, scale, window = Infinity, softcap } = c;
+  const bent = (score: number): number =>
+    softcap === undefined ? score : softcap * Math.tanh(score / softcap);
   const rotated = (x: Float32Array, count: number, position: number, head: number): Float64Array => {
     const at = (position * count + head) * headDim;
     const y = Float64Array.from(x.subarray(at, at + headDim));
@@ -151,7 +160,9 @@ function truth(c: Case, text: Text, from: number, to: number): Float64Array {
         const q = rotated(text.q, heads, position, head);
         const weights = keys
           .slice(0, position + 1)
-          .map((key) => Math.exp(scale * key.reduce((sum, k, i) => sum + k * q[i], 0)));
+          .map((key, j) =>
+            j <= position - window ? 0 : Math.exp(bent(scale * key.reduce((sum, k, i) => sum + k * q[i], 0))),
+          );
         const total = weights.reduce((a, b) => a + b, 0);
         weights.forEach((weight, j) => {
           for (let i = 0; i < headDim; i++)
@@ -163,6 +174,17 @@ function truth(c: Case, text: Text, from: number, to: number): Float64Array {
   }
   return out;
 }
+
+/** [window, soft cap], 0 for none: below, at and above a block of 32, whole blocks hidden from some rows of a block only. */
+const WINDOWS = [
+  [1, 0],
+  [7, 0.7],
+  [32, 0],
+  [33, 0],
+  [64, 1.5],
+  [200, 0],
+  [0, 0.3],
+] as const;
 
 /** `SUBBIT_SLOW_TESTS=1` for a thousand. */
 const RANDOM_CASES = process.env.SUBBIT_SLOW_TESTS === "1" ? 1000 : 10;
@@ -231,6 +253,8 @@ describe(`attention, seed ${SEED}`, () => {
           bits: KV_BITS[below(KV_BITS.length)],
           capacity: pad(positions, 32),
           scale: 1 / Math.sqrt(headDim),
+          ...(below(2) === 1 && { window: 1 + below(40) }),
+          ...(below(3) === 0 && { softcap: 0.5 + next() }),
         };
         const [text, threads, cut] = [randomText(c, positions), 1 + below(4), 1 + below(positions - 1)];
         const check = twinCheck();
@@ -274,6 +298,37 @@ describe(`attention, seed ${SEED}`, () => {
       expect(relativeError(results[0], truth(c, text, 0, 200))).toBeLessThan(TOLERANCE[bits]);
     }
   });
+
+  it.each(WINDOWS.flatMap(([window, softcap]) => KV_BITS.map((bits) => [window, softcap, bits] as const)))(
+    "over a window of %i, scores capped at %f, %i bits",
+    async (window, softcap, bits) => {
+      const c = {
+        heads: 6,
+        kvHeads: 2,
+        headDim: 20,
+        rotary: 8,
+        bits,
+        capacity: 320,
+        scale: 0.5,
+        ...(window > 0 && { window }),
+        ...(softcap > 0 && { softcap }),
+      };
+      const positions = 290;
+      const text = randomText(c, positions);
+      const cut = positions - 40;
+      const want = truth(c, text, cut, positions);
+      const check = twinCheck();
+      for (const backend of ALL_BACKENDS) {
+        const bench = new AttentionBench(backend, c);
+        for (let at = 0; at < cut; at += 61) await bench.run(text, at, Math.min(at + 61, cut), false);
+        const tokens = await bench.run(text, cut, positions, true);
+        expect(relativeError(tokens, want), backend).toBeLessThan(TOLERANCE[bits]);
+        check(backend, tokens);
+        const count = backend.endsWith("twin") ? 1 : 3;
+        expect(await bench.run(text, cut, positions, false, count), `${backend}, as a tile`).toEqual(tokens);
+      }
+    },
+  );
 
   it("rounds to binary16 to the nearest, ties to even, and saturates", async () => {
     const values = [

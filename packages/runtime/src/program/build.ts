@@ -75,7 +75,7 @@ export interface Program {
 export interface Shortlisting {
   readonly sketch: PlacedSketch;
   /** Soft cap of the logits, for those that are read from the sketch's lists. */
-  readonly softcap: number | undefined;
+  readonly softcap?: number | undefined;
   /** Fills the sketch. */
   readonly fill: Segment;
 }
