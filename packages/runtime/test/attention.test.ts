@@ -182,7 +182,6 @@ const WINDOWS = [
   [32, 0],
   [33, 0],
   [64, 1.5],
-  [200, 0],
   [0, 0.3],
 ] as const;
 
@@ -303,24 +302,25 @@ describe(`attention, seed ${SEED}`, () => {
     "over a window of %i, scores capped at %f, %i bits",
     async (window, softcap, bits) => {
       const c = {
-        heads: 6,
+        heads: 4,
         kvHeads: 2,
-        headDim: 20,
-        rotary: 8,
+        headDim: 10,
+        rotary: 4,
         bits,
-        capacity: 320,
+        capacity: 160,
         scale: 0.5,
         ...(window > 0 && { window }),
         ...(softcap > 0 && { softcap }),
       };
-      const positions = 290;
+      // The last ones lie on both sides of a block's begin.
+      const positions = 132;
       const text = randomText(c, positions);
-      const cut = positions - 40;
+      const cut = positions - 9;
       const want = truth(c, text, cut, positions);
       const check = twinCheck();
       for (const backend of ALL_BACKENDS) {
         const bench = new AttentionBench(backend, c);
-        for (let at = 0; at < cut; at += 61) await bench.run(text, at, Math.min(at + 61, cut), false);
+        for (let at = 0; at < cut; at += 64) await bench.run(text, at, Math.min(at + 64, cut), false);
         const tokens = await bench.run(text, cut, positions, true);
         expect(relativeError(tokens, want), backend).toBeLessThan(TOLERANCE[bits]);
         check(backend, tokens);
