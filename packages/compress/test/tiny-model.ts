@@ -54,7 +54,8 @@ export async function tinyModel(
     const { rows, cols, bias } = spec.linearShapes[site.role];
     const name = spec.names.linear(site);
     add(`${name}.weight`, [rows, cols], () => normal(random) / Math.sqrt(cols));
-    if (bias) add(`${name}.bias`, [rows], () => 0.1 * normal(random));
+    // Of 16 bits, as released models have them.
+    if (bias) add(`${name}.bias`, [rows], () => Math.round(8 * normal(random)) / 64);
   }
   const { weightOffset } = spec.norm;
   for (const site of normSites(spec)) {
