@@ -37,9 +37,13 @@ describe("every family, compressed and packed", () => {
       samples: 4,
       seqlen: 24,
       bpw: BPW,
+      allocate: "uniform",
       tune: "blocks",
       threads: 1,
-      recipe: { factorise: { iterations: 10 }, blocks: { epochs: 1, denseEpochs: 0, batch: 2 } },
+      recipe: {
+        factorise: { iterations: 10, gram: "diagonal" },
+        blocks: { epochs: 1, denseEpochs: 0, batch: 2 },
+      },
     });
     expect(bpw).toBeLessThanOrEqual(BPW);
     expect(fileBytes).toBe(plan.totals.fileBytes);

@@ -9,6 +9,8 @@ import { load, loadModel, type LoadOptions } from "../src/index.js";
 const SHARED = process.env.SUBBIT_SHARED ?? "../shared";
 const MODELS = join(SHARED, "fixtures/models");
 const STORIES = join(SHARED, "reference/stories11m.json");
+/** Some of them are kept in the repository, with logits and greedy tokens only. */
+const KEPT = "packages/core/test/data/families";
 const present = existsSync(MODELS);
 const variants = present ? readdirSync(MODELS) : [];
 const DEVICES: LoadOptions[] = [{ threads: 1 }, { threads: 2 }, { device: "reference" }];
@@ -33,6 +35,31 @@ async function withModel<T>(folder: string, body: (model: Model) => Promise<T>):
     await model.close();
   }
 }
+
+describe.skipIf(present)("golden fixtures of this repository (the others where ../shared is present)", () => {
+  it.each(readdirSync(KEPT).filter((name) => !name.endsWith(".md")))(
+    "%s: logits and greedy tokens",
+    async (variant) => {
+      const folder = join(KEPT, variant);
+      const { tolerance } = JSON.parse(readFileSync(join(folder, "meta.json"), "utf8")) as {
+        tolerance: { logits: Tolerance };
+      };
+      await withModel(folder, async (model) => {
+        const runtime = await loadModel(model, undefined, { threads: 1 });
+        for (const file of readdirSync(folder).filter((name) => name.startsWith("expected"))) {
+          const golden = await openCheckpointAt(join(folder, file));
+          const got = await runtime.logits([...(await golden.readF32("input_ids"))]);
+          expectWithin(got, await golden.readF32("logits"), tolerance.logits, file);
+          const greedy = [...(await golden.readF32("greedy"))];
+          const prompt = [...(await golden.readF32("greedy_prompt"))];
+          expect((await runtime.complete(prompt, { maxTokens: greedy.length })).ids, file).toEqual(greedy);
+          await golden.close();
+        }
+        await runtime.dispose();
+      });
+    },
+  );
+});
 
 describe.skipIf(!present)("golden fixtures (skipped where ../shared is absent)", () => {
   it.each(variants)(

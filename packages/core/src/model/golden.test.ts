@@ -12,6 +12,7 @@ import { referenceForward } from "./reference.js";
 
 const SHARED = join(process.env.SUBBIT_SHARED ?? "../shared", "fixtures");
 const LOCAL = "packages/core/test/data";
+const FAMILIES = join(LOCAL, "families");
 
 interface Tolerance {
   readonly atol: number;
@@ -87,6 +88,38 @@ describe("the reference forward pass", () => {
     await golden.close();
     await model.close();
   });
+
+  it.each(readdirSync(FAMILIES).filter((name) => !name.endsWith(".md")))(
+    "gives transformers' logits and greedy tokens for the %s kept here",
+    async (name) => {
+      const folder = join(FAMILIES, name);
+      const { logits } = (
+        JSON.parse(readFileSync(join(folder, "meta.json"), "utf8")) as { tolerance: { logits: Tolerance } }
+      ).tolerance;
+      const model = await openModel(await openCheckpoint(folderFiles(folder)));
+      for (const file of expectedFiles(folder)) {
+        const golden = await openSafetensors(await fileSource(join(folder, file)));
+        const output = await referenceForward(model, [...(await golden.readF32("input_ids"))]);
+        expectWithin(output.logits, await golden.readF32("logits"), logits, file);
+        const prompt = [...(await golden.readF32("greedy_prompt"))];
+        const greedy = [...(await golden.readF32("greedy"))];
+        // Every token follows from those before it, so one pass over all of them tells.
+        const all = await referenceForward(model, [...prompt, ...greedy]);
+        const { vocabSize } = model.spec;
+        // Where longrope changes its factors on the way, a single pass has the long ones throughout.
+        const above = model.spec.layerKinds[0].rope?.long?.above ?? Infinity;
+        if (prompt.length <= above && prompt.length + greedy.length > above) continue;
+        const chosen = greedy.map((_, i) => {
+          const at = (prompt.length + i - 1) * vocabSize;
+          const row = all.logits.subarray(at, at + vocabSize);
+          return row.indexOf(row.reduce((a, b) => Math.max(a, b), -Infinity));
+        });
+        expect(chosen, file).toEqual(greedy);
+        await golden.close();
+      }
+      await model.close();
+    },
+  );
 
   const models = join(SHARED, "models");
   const variants = existsSync(models) ? readdirSync(models) : [];
