@@ -62,7 +62,7 @@ export function splitRows(checkpoint: Checkpoint, fused: Iterable<RowParts>): Ch
   return {
     ...checkpoint,
     tensors,
-    readRaw: (name, rows) => checkpoint.readRaw(...locate(name, rows)),
-    readF32: (name, rows) => checkpoint.readF32(...locate(name, rows)),
+    readRaw: async (name, rows) => checkpoint.readRaw(...locate(name, rows)),
+    readF32: async (name, rows) => checkpoint.readF32(...locate(name, rows)),
   };
 }
