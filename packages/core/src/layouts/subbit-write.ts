@@ -80,8 +80,12 @@ export async function planSubbit(model: PackedModel): Promise<SubbitPlan> {
   };
 
   const embedding = await addTable(names.embedding, "embedding");
-  for (const { name, shape, part } of endTensors(spec)) {
-    const { dtype, bytes: data } = narrowVector(denseValues(await endMatrix(model, name)));
+  for (const { end, name, shape, part } of endTensors(spec)) {
+    const matrix = await (end === "positions" ? model.positions?.() : model.projection?.(end));
+    if (matrix === undefined) {
+      throw new SubbitError("internal", `The model to write has no ${name}, which its spec asks for.`);
+    }
+    const { dtype, bytes: data } = narrowVector(denseValues(matrix));
     add({ tensor: { name, dtype, shape, data }, part });
   }
   const linears: Record<string, LinearEntry> = {};
@@ -133,15 +137,6 @@ function packedConfig(config: ModelConfig): ModelConfig {
     ...config,
     quantization_config: { quant_method: "subbit", format_version: `${major}.${minor}` },
   };
-}
-
-/** A matrix of `endTensors`. */
-async function endMatrix(model: PackedModel, name: string): Promise<DenseLinear> {
-  const { names } = model.spec;
-  const end = (["in", "out"] as const).find((each) => name === `${names.projection?.(each)}.weight`);
-  const matrix = await (end === undefined ? model.positions?.() : model.projection?.(end));
-  if (matrix !== undefined) return matrix;
-  throw new SubbitError("internal", `The model to write has no ${name}, which its spec asks for.`);
 }
 
 /** Divisors that turn the config's inverse frequencies into the spec's; `undefined` when they are equal already. */

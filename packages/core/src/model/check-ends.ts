@@ -16,42 +16,46 @@ import {
 
 const PROJECTIONS: readonly Projection[] = ["in", "out"];
 
-/** A tensor at one of the ends and the part of the accounting it belongs to. */
+/** A matrix between embedding, blocks and head. */
 export interface EndTensor {
-  readonly info: TensorInfo;
+  readonly end: "positions" | Projection;
+  readonly name: string;
+  readonly shape: readonly [rows: number, cols: number];
+  /** The part of the accounting that its bytes belong to. */
   readonly part: "embeddings" | "head";
 }
 
-/** Names of the matrices at the ends, with their shapes, in the order in which they are written. */
-export function endTensors(
-  spec: ModelSpec,
-): { name: string; shape: readonly [number, number]; part: EndTensor["part"] }[] {
+/** The matrices at the ends that the spec asks for, in the order in which they are written. */
+export function endTensors(spec: ModelSpec): EndTensor[] {
   const { names, ends, hiddenSize } = spec;
-  const tensors: ReturnType<typeof endTensors> = [];
-  if (ends.positions !== undefined) {
-    tensors.push({
-      name: names.positions ?? "",
-      shape: [ends.positions.rows, hiddenSize],
-      part: "embeddings",
-    });
+  const { positions, projection } = names;
+  const tensors: EndTensor[] = [];
+  if (ends.positions !== undefined && positions !== undefined) {
+    const shape = [ends.positions.rows, hiddenSize] as const;
+    tensors.push({ end: "positions", name: positions, shape, part: "embeddings" });
   }
-  for (const end of ends.projected ? PROJECTIONS : []) {
+  if (!ends.projected || projection === undefined) return tensors;
+  for (const end of PROJECTIONS) {
     const { rows, cols } = projectionShape(spec, end);
     const part = end === "in" ? "embeddings" : "head";
-    tensors.push({ name: `${names.projection?.(end)}.weight`, shape: [rows, cols], part });
+    tensors.push({ end, name: `${projection(end)}.weight`, shape: [rows, cols], part });
   }
   return tensors;
 }
 
 /** The matrices at the ends; throws `input` where one is missing or has another shape, or there is one too many. */
-export function checkEnds(checkpoint: Checkpoint, spec: ModelSpec): EndTensor[] {
+export function checkEnds(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+): { info: TensorInfo; part: EndTensor["part"] }[] {
   const found = endTensors(spec).map(({ name, shape, part }) => ({
     info: expectFloatTensor(checkpoint, name, shape, "the config"),
     part,
   }));
   const { projection } = spec.names;
-  for (const end of spec.ends.projected || projection === undefined ? [] : PROJECTIONS) {
-    const name = `${projection?.(end)}.weight`;
+  if (spec.ends.projected || projection === undefined) return found;
+  for (const end of PROJECTIONS) {
+    const name = `${projection(end)}.weight`;
     if (checkpoint.tensors.has(name)) {
       throw inputError(
         `${checkpoint.name} holds the tensor ${name}, but its config has word_embed_proj_dim = hidden_size = ${spec.hiddenSize}.`,

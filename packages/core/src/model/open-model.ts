@@ -11,7 +11,7 @@ import { readPackedLinear, readPackedTable } from "../layouts/subbit-read.js";
 import { expectFloatTensor, expectTensor, readStorage } from "../linears/read-dense.js";
 import type { DenseLinear, Linear, Table } from "../linears/types.js";
 import { splitRows, type RowParts } from "../checkpoints/split-rows.js";
-import { checkEnds, expectNorm } from "./check-ends.js";
+import { checkEnds, endTensors, expectNorm, type EndTensor } from "./check-ends.js";
 import { showValue } from "./config-fields.js";
 import { modelSpec } from "./families/registry.js";
 import type { Model } from "./model.js";
@@ -20,7 +20,6 @@ import {
   linearSites,
   normHasBias,
   normSites,
-  projectionShape,
   type LinearRole,
   type LinearSite,
   type ModelSpec,
@@ -96,20 +95,16 @@ function* fusedTensors({ names, layers }: ModelSpec): Generator<RowParts> {
 
 /** What stands between embedding, blocks and head, where the spec has it. */
 function endsOf(checkpoint: Checkpoint, spec: ModelSpec): Pick<Model, "positions" | "projection"> {
-  const { names, ends, hiddenSize } = spec;
-  const matrix = async (name: string, rows: number, cols: number): Promise<DenseLinear> => {
-    const info = expectTensor(checkpoint, name, [rows, cols], "the config");
+  const matrices = new Map(endTensors(spec).map((tensor) => [tensor.end, tensor]));
+  const read = async (end: EndTensor["end"]): Promise<DenseLinear> => {
+    const { name, shape } = matrices.get(end)!;
+    const [rows, cols] = shape;
+    const info = expectTensor(checkpoint, name, shape, "the config");
     return { kind: "dense", rows, cols, storage: await readStorage(checkpoint, info) };
   };
-  const { positions } = ends;
   return {
-    ...(positions && { positions: () => matrix(names.positions ?? "", positions.rows, hiddenSize) }),
-    ...(ends.projected && {
-      projection: (end) => {
-        const { rows, cols } = projectionShape(spec, end);
-        return matrix(`${names.projection?.(end)}.weight`, rows, cols);
-      },
-    }),
+    ...(matrices.has("positions") && { positions: () => read("positions") }),
+    ...(matrices.has("in") && { projection: read }),
   };
 }
 

@@ -118,9 +118,9 @@ export interface TensorNames {
   /** Learned positions, where there are any. */
   readonly positions?: string;
   /** Without `.weight`, where there are any. */
-  projection?(end: Projection): string;
+  readonly projection?: (end: Projection) => string;
   /** How dense checkpoints of the family store linears together. */
-  fused?(layer: number): readonly FusedTensor[];
+  readonly fused?: (layer: number) => readonly FusedTensor[];
 }
 
 export interface ModelSpec {

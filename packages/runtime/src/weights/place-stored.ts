@@ -119,13 +119,10 @@ export class StoredPlacer {
 
   /** Learned positions and the matrices between embedding and hidden size, where the model has them. */
   ends(): Map<"positions" | Projection, PlacedDense> {
-    const { spec } = this.#model;
-    const { names } = spec;
     const placed = new Map<"positions" | Projection, PlacedDense>();
-    for (const { name, shape } of endTensors(spec)) {
-      const end = (["in", "out"] as const).find((each) => name === `${names.projection?.(each)}.weight`);
+    for (const { end, name, shape } of endTensors(this.#model.spec)) {
       const [rows, cols] = shape;
-      placed.set(end ?? "positions", this.#dense(name, { rows, cols, bits: undefined }, undefined));
+      placed.set(end, this.#dense(name, { rows, cols, bits: undefined }, undefined));
     }
     return placed;
   }
