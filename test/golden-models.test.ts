@@ -8,7 +8,10 @@ import { hasShared, shared, slowTests } from "./support/shared.js";
 import { temporaryFolder } from "./support/temporary.js";
 
 const folder = temporaryFolder();
-const MODELS = ["llama", "llama-gqa-tied", "llama3-rope", "llama-linear-rope", "llama-headdim", "llama-bias"];
+const MODELS = [
+  ...["llama", "llama-gqa-tied", "llama3-rope", "llama-linear-rope", "llama-headdim", "llama-bias"],
+  ...["qwen2", "qwen3", "phi3", "phi3-partial", "gemma2", "gemma3_text", "opt", "opt-postln"],
+];
 const GGUF = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "kmix"].map(
   (type) => `llama-${type}`,
 );

@@ -74,8 +74,8 @@ it("the final norm's weight has the gradient of both losses", async () => {
   const task = tiny.task({ loss: LOSSES[1] });
   const trainer = await ModelTrainer.create(task, compile);
   const batches = [[0, 1, 2, 3]];
-  const { finalNorm } = await trainer.gather(batches);
-  const { weight } = task.student.ends.finalNorm;
+  const finalNorm = (await trainer.gather(batches)).finalNorm!;
+  const { weight } = task.student.ends.finalNorm!;
   const direction = mixed(finalNorm, new Random(1));
   const at = async (step: number) => {
     weight.forEach((value, i) => (weight[i] = value + step * direction[i]));

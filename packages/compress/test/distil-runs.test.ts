@@ -13,7 +13,7 @@ import { compile, tinyDistillation } from "./tiny-distillation.js";
 const FORMAT = "one path with a middle scale";
 
 function arraysOf({ student }: DistilTask): Map<string, Float32Array> {
-  const all = new Map([["final-norm.weight", student.ends.finalNorm.weight]]);
+  const all = new Map([["final-norm.weight", student.ends.finalNorm!.weight]]);
   for (const [layer, block] of student.blocks.entries()) {
     for (const [name, array] of blockArrays(block)) all.set(`${layer}.${name}`, array);
   }

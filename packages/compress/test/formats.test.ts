@@ -5,6 +5,7 @@ import { join } from "node:path";
 import {
   LINEAR_ROLES,
   type LinearRole,
+  type NormRole,
   type Model,
   openModel,
   referenceForward,
@@ -35,7 +36,7 @@ import {
   readEnds,
 } from "../src/student/model-state.js";
 import { statePerplexity } from "../src/student/perplexity.js";
-import { type BlockState, blockArrays, copyBlock } from "../src/student/state.js";
+import { type BlockState, blockArrays, copyBlock, type NormState } from "../src/student/state.js";
 import { trainBlock } from "../src/tune/train-block.js";
 import { type Format, FORMATS, handMade } from "./formats.js";
 import { copyOf } from "./snapshots.js";
@@ -65,10 +66,10 @@ beforeAll(async () => {
   programs = new BlockPrograms(model.spec, compile);
   latentSteps = new LatentSteps({ surrogate: { kind: "tanh", width: 1 }, limit: LATENT_LIMIT }, compile);
   dense = [];
-  hidden = [await stored(embed(ends.embedding, model.spec.hiddenSize, windows.ids))];
+  hidden = [await stored(embed(model.spec, ends, windows.ids, SEQLEN))];
   for (let layer = 0; layer < model.spec.layers; layer++) {
     dense.push(await readDenseBlock(model, layer));
-    hidden.push(await stored(await outputs(dense[layer], hidden[layer])));
+    hidden.push(await stored(await outputs(dense[layer], hidden[layer], layer)));
   }
 });
 
@@ -86,8 +87,8 @@ async function stored(states: Float32Array): Promise<MemoryHidden> {
   return store;
 }
 
-async function outputs(block: BlockState, inputs: MemoryHidden): Promise<Float32Array> {
-  const shape = { batch: windows.count, tokens: SEQLEN };
+async function outputs(block: BlockState, inputs: MemoryHidden, layer: number): Promise<Float32Array> {
+  const shape = { batch: windows.count, tokens: SEQLEN, layer };
   const program = await programs.get(blockForms(block), { ...shape, mode: "forward" });
   return (await program.run({ ...stateFeeds(block), hidden: await inputs.gather(all()) }))["out"];
 }
@@ -107,7 +108,7 @@ async function blocksOf(format: Format): Promise<BlockState[]> {
 }
 
 function taskOf(blocks: readonly BlockState[], steps: number): DistilTask {
-  const finalNorm = { weight: ends.finalNorm.weight.slice() };
+  const finalNorm = { weight: ends.finalNorm!.weight.slice() };
   return {
     spec: model.spec,
     student: { blocks: blocks.map((block) => copyBlock(block)), ends: { ...ends, finalNorm } },
@@ -144,6 +145,7 @@ describe.each(FORMATS)("%s", (format) => {
       importance: new Float32Array(model.spec.hiddenSize).fill(1),
       count: windows.count,
       seqlen: SEQLEN,
+      layer: 0,
     };
     for (const rates of [
       { latents: 0.02, scales: 0.02, norms: 0.01 },
@@ -224,10 +226,8 @@ async function readState(packed: Model): Promise<ModelState> {
   for (let layer = 0; layer < packed.spec.layers; layer++) {
     const linears = {} as Record<LinearRole, LinearState>;
     for (const role of LINEAR_ROLES) linears[role] = await readLinear(packed, layer, role);
-    const norms = {
-      "attention-norm": await packed.norm({ layer, role: "attention-norm" }),
-      "mlp-norm": await packed.norm({ layer, role: "mlp-norm" }),
-    };
+    const norms = {} as Record<NormRole, NormState>;
+    for (const role of packed.spec.norms) norms[role] = await packed.norm({ layer, role });
     blocks.push({ linears, norms });
   }
   return { blocks, ends: await readEnds(packed) };

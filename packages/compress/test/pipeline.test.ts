@@ -101,7 +101,7 @@ describe("inputGrams", () => {
     await store.scatter([0, 1, 2, 3, 4], states);
     const block = await readDenseBlock(model, 0);
     const programs = new BlockPrograms(model.spec, compile);
-    const data = { inputs: store, count, seqlen };
+    const data = { inputs: store, count, seqlen, layer: 0 };
     const grams = await inputGrams(
       { programs, spec: model.spec },
       blockForms(block),

@@ -49,7 +49,7 @@ export async function tinyDistillation(
 }
 
 function ownNorm(ends: EndsState): EndsState {
-  return { ...ends, finalNorm: { weight: ends.finalNorm.weight.slice() } };
+  return { ...ends, finalNorm: { weight: ends.finalNorm!.weight.slice() } };
 }
 
 async function studentBlocks(format: Format, teacher: TeacherBlocks, layers: number): Promise<BlockState[]> {

@@ -1,10 +1,14 @@
-/** A small random llama in memory, as a checkpoint of its own: what the tests of the pipeline compress. */
+/** A small random model in memory, as a checkpoint of its own: what the tests of the pipeline compress. */
 import {
   blobFiles,
   encodeSafetensors,
-  LINEAR_ROLES,
+  endTensors,
+  linearSites,
   type Model,
   modelSpec,
+  normHasBias,
+  normSites,
+  normSize,
   openCheckpoint,
   openModel,
 } from "@subbit/core";
@@ -29,30 +33,36 @@ function normal(random: Random): number {
   return (random.next() + random.next() + random.next() + random.next() - 2) * Math.sqrt(3);
 }
 
-export async function tinyModel(seed = 1, change: Partial<typeof TINY_CONFIG> = {}): Promise<Model> {
+/** @param change over `TINY_CONFIG`; with a model type of its own it stands alone */
+export async function tinyModel(seed = 1, change: Readonly<Record<string, unknown>> = {}): Promise<Model> {
   const random = new Random(seed);
-  const config = { ...TINY_CONFIG, ...change };
+  const config = "model_type" in change ? change : { ...TINY_CONFIG, ...change };
   const spec = modelSpec(config);
   const tensors: { name: string; dtype: "F32"; shape: number[]; data: Uint8Array }[] = [];
   const add = (name: string, shape: number[], value: () => number) => {
     const values = Float32Array.from({ length: shape.reduce((size, n) => size * n, 1) }, value);
     tensors.push({ name, dtype: "F32", shape, data: new Uint8Array(values.buffer) });
   };
-  add(`${spec.names.embedding}`, [spec.vocabSize, spec.hiddenSize], () => 0.5 * normal(random));
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      const { rows, cols } = spec.linearShapes[role];
-      add(
-        `${spec.names.linear({ layer, role })}.weight`,
-        [rows, cols],
-        () => normal(random) / Math.sqrt(cols),
-      );
-    }
-    for (const role of ["attention-norm", "mlp-norm"] as const) {
-      add(`${spec.names.norm({ layer, role })}.weight`, [spec.hiddenSize], () => 1 + 0.1 * normal(random));
-    }
+  const { embeddingSize } = spec.ends;
+  add(spec.names.embedding, [spec.vocabSize, embeddingSize], () => 0.5 * normal(random));
+  if (!spec.tiedHead) add(spec.names.head, [spec.vocabSize, embeddingSize], () => 0.5 * normal(random));
+  for (const { name, shape } of endTensors(spec)) {
+    add(name, [...shape], () => (0.5 * normal(random)) / Math.sqrt(shape[1]));
   }
-  add(`${spec.names.norm({ role: "final-norm" })}.weight`, [spec.hiddenSize], () => 1 + 0.1 * normal(random));
+  for (const site of linearSites(spec)) {
+    const { rows, cols, bias } = spec.linearShapes[site.role];
+    const name = spec.names.linear(site);
+    add(`${name}.weight`, [rows, cols], () => normal(random) / Math.sqrt(cols));
+    // Of 16 bits, as released models have them.
+    if (bias) add(`${name}.bias`, [rows], () => Math.round(8 * normal(random)) / 64);
+  }
+  const { weightOffset } = spec.norm;
+  for (const site of normSites(spec)) {
+    const name = spec.names.norm(site);
+    const size = normSize(spec, site.role);
+    add(`${name}.weight`, [size], () => 1 - weightOffset + 0.1 * normal(random));
+    if (normHasBias(spec)) add(`${name}.bias`, [size], () => 0.1 * normal(random));
+  }
   const files = new Map([
     ["config.json", new Blob([JSON.stringify(config)])],
     ["model.safetensors", new Blob([(await encodeSafetensors(tensors)) as Uint8Array<ArrayBuffer>])],

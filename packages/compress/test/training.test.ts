@@ -43,13 +43,14 @@ beforeAll(async () => {
   const { spec } = model;
   const factoriser = new Factoriser();
   const programs = new BlockPrograms(spec, compile);
-  let states = embed(ends.embedding, spec.hiddenSize, windows.ids);
+  let states = embed(spec, ends, windows.ids, 20);
   blocks = [];
   hidden = [await stored(states)];
   for (let layer = 0; layer < spec.layers; layer++) {
     const dense = await readDenseBlock(model, layer);
     const program = await programs.get(blockForms(dense), {
       mode: "forward",
+      layer,
       batch: windows.count,
       tokens: 20,
     });
@@ -84,7 +85,7 @@ async function stored(states: Float32Array): Promise<MemoryHidden> {
 function task(change: Partial<DistilTask["recipe"]> = {}, steps = 12): DistilTask {
   const student: ModelState = {
     blocks: blocks.map((block) => copyBlock(block)),
-    ends: { ...ends, finalNorm: { weight: ends.finalNorm.weight.slice() } },
+    ends: { ...ends, finalNorm: { weight: ends.finalNorm!.weight.slice() } },
   };
   return {
     spec: model.spec,
@@ -123,7 +124,7 @@ describe("calibrate", () => {
     outputs.forEach((mean, i) => {
       expect(Math.abs(all.at(-1)!.down.outputGradSquares[i] - mean)).toBeLessThan(1e-3 * mean);
     });
-    expect(momentsFromArtefact(momentsToArtefact(all))).toEqual(all);
+    expect(momentsFromArtefact(model.spec, momentsToArtefact(all))).toEqual(all);
   });
 });
 
@@ -142,7 +143,8 @@ async function momentsByHand(): Promise<{ inputs: Float64Array; outputs: Float64
     const h = states.subarray(t * width, (t + 1) * width);
     const rms = Math.sqrt(h.reduce((sum, value) => sum + value * value, 0) / width + norm.eps);
     const n = Array.from(h, (value) => value / rms);
-    const { finalNorm, head } = ends;
+    const { head } = ends;
+    const finalNorm = ends.finalNorm!;
     const dot = (token: number) =>
       n.reduce((sum, value, i) => sum + value * finalNorm.weight[i] * head[token * width + i], 0);
     const logits = Array.from({ length: vocabSize }, (_, token) => dot(token));
@@ -244,6 +246,7 @@ describe("trainBlock", () => {
       importance: new Float32Array(model.spec.hiddenSize).fill(1),
       count: windows.count,
       seqlen: windows.seqlen,
+      layer: 0,
     };
     const before = blockArrays(copyBlock(blocks[0]));
     const trained = await trainBlock(model.spec, blocks[0], data, programs, latentSteps, {

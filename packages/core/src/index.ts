@@ -3,6 +3,7 @@ export * from "./progress.js";
 export * from "./checkpoints/types.js";
 export * from "./linears/types.js";
 export * from "./model/spec.js";
+export { endTensors } from "./model/check-ends.js";
 export * from "./model/ops.js";
 export * from "./model/forward.js";
 export * from "./model/model.js";

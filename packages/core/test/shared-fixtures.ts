@@ -1,11 +1,12 @@
-/** Larger fixtures lie beside the repository (`../shared`); tests that need them are skipped where they are absent. */
+/** Larger fixtures lie beside the repository (`../shared`, or where SUBBIT_SHARED says); tests that need them are skipped where they are absent. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe } from "vitest";
 
 /** Path of something in the folder beside the repository. */
 export function sharedPath(...parts: string[]): string {
-  return join(import.meta.dirname, "..", "..", "..", "..", "shared", ...parts);
+  const beside = join(import.meta.dirname, "..", "..", "..", "..", "shared");
+  return join(process.env.SUBBIT_SHARED ?? beside, ...parts);
 }
 
 /** `describe` where the fixtures are there; says so in the test's name where they are not. */

@@ -1,5 +1,5 @@
 /** Block programs: gradients of tiny dense and factored blocks against central differences, and calibration sums. */
-import { LINEAR_ROLES } from "@subbit/core";
+import { LINEAR_ROLES, modelSpec } from "@subbit/core";
 import { describe, expect, it } from "vitest";
 import {
   blockFeeds,
@@ -17,10 +17,13 @@ import {
   type Results,
 } from "../src/index.js";
 import { reachable } from "../src/graph/graph.js";
+import { FAMILY_CONFIGS } from "../../core/test/family-configs.js";
 import { randomModel, tinySpec, type RandomModelOptions } from "./random-model.js";
 import { expectClose, randomNormal, randomSource } from "./support.js";
 
-const SHAPE = { batch: 2, tokens: 3 };
+const SHAPE = { batch: 2, tokens: 3, layer: 0 };
+/** Longer than every window of the family configs. */
+const FAMILY_SHAPE = { batch: 2, tokens: 6 };
 const ALL: readonly FeedKind[] = ["weight", "bias", "signs", "scales", "norm"];
 
 /** f32 sums over 72 outputs of order ten, divided by a step of 1e-2. */
@@ -31,13 +34,14 @@ async function setup(
   options: RandomModelOptions,
   mode: BlockMode,
   kinds: readonly FeedKind[],
+  shape: { batch: number; tokens: number; layer: number } = SHAPE,
 ): Promise<{ program: Program; feeds: Record<string, Float32Array>; trainable: string[] }> {
   const model = randomModel(21, options);
-  const { forms, feeds } = await loadBlock(model, 0);
+  const { forms, feeds } = await loadBlock(model, shape.layer);
   const trainable = feedNames(blockFeeds(model.spec, forms), kinds);
-  const program = await blockProgram(model.spec, forms, { ...SHAPE, mode, trainable });
+  const program = await blockProgram(model.spec, forms, { ...shape, mode, trainable });
   const random = randomSource(5);
-  const size = SHAPE.batch * SHAPE.tokens * model.spec.hiddenSize;
+  const size = shape.batch * shape.tokens * model.spec.hiddenSize;
   const drawn = {
     hidden: randomNormal(size, random),
     dOut: randomNormal(size, random),
@@ -109,6 +113,23 @@ describe("backward programs", () => {
     it(name, async () => {
       const { program, feeds, trainable } = await setup(options, "backward", kinds);
       const forward = await setup(options, "forward", []);
+      const { dOut, ...forwardFeeds } = feeds;
+      const results = await program.run(feeds);
+      const loss = async (): Promise<number> => dot((await forward.program.run(forwardFeeds))["out"], dOut);
+      const grads = (feed: string): Float32Array => results[feed === "hidden" ? "dHidden" : `grad.${feed}`];
+      await checkFeeds(["hidden", ...trainable], feeds, grads, loss);
+      await program.dispose();
+      await forward.program.dispose();
+    });
+  }
+});
+
+describe("backward programs of every family", () => {
+  for (const [name, config] of Object.entries(FAMILY_CONFIGS)) {
+    it.each([0, 1])(`${name}, layer %i`, async (layer) => {
+      const shape = { ...FAMILY_SHAPE, layer };
+      const { program, feeds, trainable } = await setup({ config }, "backward", ALL, shape);
+      const forward = await setup({ config }, "forward", [], shape);
       const { dOut, ...forwardFeeds } = feeds;
       const results = await program.run(feeds);
       const loss = async (): Promise<number> => dot((await forward.program.run(forwardFeeds))["out"], dOut);
@@ -246,6 +267,15 @@ describe("BlockPrograms", () => {
     await programs.get(forms(5), key);
     expect(await programs.get(forms(3), key)).toBe(first);
     expect(await programs.get(forms(4), key)).not.toBe(second);
+    await programs.dispose();
+  });
+
+  it("tells layers of different kinds apart, and shares programs among layers of one", async () => {
+    const spec = modelSpec({ ...FAMILY_CONFIGS.gemma2, num_hidden_layers: 3 });
+    const programs = new BlockPrograms(spec);
+    const at = (layer: number) => programs.get(DENSE_FORMS, { batch: 1, tokens: 4, mode: "forward", layer });
+    expect(await at(2)).toBe(await at(0));
+    expect(await at(1)).not.toBe(await at(0));
     await programs.dispose();
   });
 });

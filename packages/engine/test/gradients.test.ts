@@ -160,6 +160,29 @@ const cases: Record<string, GradientCase> = {
   rmsNorm: { shapes: [[3, 5], [5]], build: (x, w) => ops.rmsNorm(x, w, 1e-5) },
   layerNorm: { shapes: [[3, 5], [5], [5]], build: (x, w, b) => ops.layerNorm(x, w, b, 1e-5) },
   normalise: { shapes: [[3, 5]], build: (x) => ops.normalise(x, 1e-5) },
+  "rope of a part of a head, with a factor": {
+    shapes: [[6, 12]],
+    build: (x) => ops.rope(x, ops.ropeTables(x, [1, 0.3], 3, 1.3), 2),
+  },
+  "attention over a window, soft cap, three chunks": {
+    shapes: [
+      [7, 8],
+      [7, 4],
+      [7, 4],
+    ],
+    build: (q, k, v) =>
+      ops.causalAttention(q, k, v, {
+        batch: 1,
+        tokens: 7,
+        heads: 4,
+        kvHeads: 2,
+        headDim: 2,
+        scale: 0.9,
+        softcap: 0.8,
+        window: 3,
+        chunk: 3,
+      }),
+  },
   rope: { shapes: [[6, 8]], build: (x) => ops.rope(x, ops.ropeTables(x, [1, 0.3], 3), 2) },
   "causal attention, grouped heads": {
     shapes: [

@@ -5,6 +5,7 @@ import { openModel, referenceForward } from "@subbit/core";
 import { openCheckpointAt } from "@subbit/core/node";
 import { describe, expect, it } from "vitest";
 import { modelForward } from "../src/index.js";
+import { FAMILY_CONFIGS } from "../../core/test/family-configs.js";
 import { randomModel, type RandomModelOptions } from "./random-model.js";
 import { expectClose } from "./support.js";
 
@@ -35,6 +36,22 @@ describe("modelForward equals the plain TypeScript forward pass", () => {
       expectClose(got.logits, want.logits, REFERENCE_TOLERANCE);
     });
   }
+
+  it.each(Object.entries(FAMILY_CONFIGS))("%s, dense and factored", async (_, config) => {
+    for (const options of [{ config }, { config, paths: 2 }]) {
+      const model = randomModel(7, options);
+      const ids = [3, 1, 4, 1, 5, 9, 2, 6, 5, 28, 0];
+      const want = await referenceForward(model, ids);
+      const got = await modelForward(model, ids, { hidden: true });
+      for (let layer = 0; layer < model.spec.layers; layer++) {
+        expectClose(got.hidden[layer], want.hidden[layer], REFERENCE_TOLERANCE);
+      }
+      expectClose(got.logits, want.logits, REFERENCE_TOLERANCE);
+      // Positions of the second sequence start anew.
+      const twice = await modelForward(model, [...ids, ...ids], { batch: 2 });
+      expectClose(twice.logits.subarray(want.logits.length), want.logits, REFERENCE_TOLERANCE);
+    }
+  });
 
   it("treats sequences of a batch apart, and works with more tokens than a head chunk", async () => {
     const model = randomModel(8);
@@ -72,8 +89,9 @@ it("stories-11m tells its story", async () => {
   await model.close();
 });
 
-const fixtures = fileURLToPath(new URL("../../../../shared/fixtures/models", import.meta.url));
-const variants = existsSync(fixtures) ? readdirSync(fixtures).filter((name) => name.startsWith("llama")) : [];
+const beside = fileURLToPath(new URL("../../../../shared", import.meta.url));
+const fixtures = `${process.env.SUBBIT_SHARED ?? beside}/fixtures/models`;
+const variants = existsSync(fixtures) ? readdirSync(fixtures) : [];
 
 describe.skipIf(variants.length === 0)(
   "modelForward equals transformers on the golden models (../shared)",
@@ -85,9 +103,6 @@ describe.skipIf(variants.length === 0)(
           tolerance: Record<"logits" | "hidden", { atol: number; rtol: number }>;
         };
         const model = await openModel(await openCheckpointAt(folder));
-        const expected = await readExpected(`${folder}/expected.safetensors`);
-        const ids = Array.from(await expected("input_ids"));
-        const got = await modelForward(model, ids, { hidden: true });
         const check = (
           values: Float32Array,
           want: Float32Array,
@@ -100,11 +115,16 @@ describe.skipIf(variants.length === 0)(
           }, 0);
           expect(worst).toBeLessThanOrEqual(1);
         };
-        check(got.logits, await expected("logits"), meta.tolerance.logits);
-        for (let layer = 0; layer < model.spec.layers; layer++) {
-          check(got.hidden[layer], await expected(`hidden.${layer}`), meta.tolerance.hidden);
+        for (const file of readdirSync(folder).filter((name) => /^expected.*safetensors$/.test(name))) {
+          const expected = await readExpected(`${folder}/${file}`);
+          const ids = Array.from(await expected("input_ids"));
+          const got = await modelForward(model, ids, { hidden: true });
+          check(got.logits, await expected("logits"), meta.tolerance.logits);
+          for (let layer = 0; layer < model.spec.layers; layer++) {
+            check(got.hidden[layer], await expected(`hidden.${layer}`), meta.tolerance.hidden);
+          }
+          check(got.hidden.at(-1) as Float32Array, await expected("pre_norm"), meta.tolerance.hidden);
         }
-        check(got.hidden.at(-1) as Float32Array, await expected("pre_norm"), meta.tolerance.hidden);
         await model.close();
       });
     }

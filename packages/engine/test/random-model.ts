@@ -1,7 +1,10 @@
-/** A small random llama model in memory, dense or factored: what the tests of the engine run. */
+/** A small random model in memory, dense or factored: what the tests of the engine run. */
 import {
   modelSpec,
+  normHasBias,
+  normSize,
   packSigns,
+  projectionShape,
   type DenseLinear,
   type FactoredLinear,
   type FactoredPath,
@@ -10,6 +13,7 @@ import {
   type Model,
   type ModelSpec,
   type OneBitLinear,
+  type Projection,
   type Table,
 } from "@subbit/core";
 import { randomNormal, randomSource } from "./support.js";
@@ -29,6 +33,8 @@ export interface RandomModelOptions {
   readonly biases?: boolean;
   /** Whether embedding and head are factored. @default false */
   readonly factoredEnds?: boolean;
+  /** config.json. @default a llama's, with what `biases` says */
+  readonly config?: Readonly<Record<string, unknown>>;
 }
 
 export const TINY_CONFIG = {
@@ -46,7 +52,8 @@ export const TINY_CONFIG = {
 
 export function randomModel(seed: number, options: RandomModelOptions = {}): Model {
   const { biases = false } = options;
-  const spec = modelSpec({ ...TINY_CONFIG, attention_bias: biases, mlp_bias: biases }, "the test model");
+  const config = options.config ?? { ...TINY_CONFIG, attention_bias: biases, mlp_bias: biases };
+  const spec = modelSpec(config, "the test model");
   const random = randomSource(seed);
   const linears = new Map<string, Linear>();
   for (let layer = 0; layer < spec.layers; layer++) {
@@ -54,25 +61,40 @@ export function randomModel(seed: number, options: RandomModelOptions = {}): Mod
       linears.set(`${layer} ${role}`, randomLinear(rows, cols, bias, random, options));
     }
   }
-  const norms = new Map<string, Float32Array>();
+  const norms = new Map<string, { weight: Float32Array; bias?: Float32Array }>();
   const randomTable = (): Table =>
     options.factoredEnds
-      ? randomFactored(spec.vocabSize, spec.hiddenSize, random, { ...options, paths: 2 })
-      : randomDense(spec.vocabSize, spec.hiddenSize, random);
+      ? randomFactored(spec.vocabSize, spec.ends.embeddingSize, random, { ...options, paths: 2 })
+      : randomDense(spec.vocabSize, spec.ends.embeddingSize, random);
   const table = randomTable();
-  const head = randomTable();
+  const head = spec.tiedHead ? table : randomTable();
+  const { positions, projected } = spec.ends;
+  const matrices = new Map<string, DenseLinear>();
+  if (positions) matrices.set("positions", randomDense(positions.rows, spec.hiddenSize, random));
+  for (const end of projected ? (["in", "out"] as const) : []) {
+    const { rows, cols } = projectionShape(spec, end);
+    matrices.set(end, randomDense(rows, cols, random));
+  }
   return {
     spec,
     checkpoint: undefined as unknown as Model["checkpoint"],
     linear: ({ layer, role }: LinearSite) => Promise.resolve(linears.get(`${layer} ${role}`) as Linear),
     norm: (site) => {
       const key = JSON.stringify(site);
-      const weight = norms.get(key) ?? randomNormal(spec.hiddenSize, random).map((value) => 1 + 0.3 * value);
-      norms.set(key, weight);
-      return Promise.resolve({ weight });
+      const size = normSize(spec, site.role);
+      const norm = norms.get(key) ?? {
+        weight: randomNormal(size, random).map((value) => 1 + 0.3 * value),
+        ...(normHasBias(spec) && { bias: randomNormal(size, random).map((value) => 0.3 * value) }),
+      };
+      norms.set(key, norm);
+      return Promise.resolve(norm);
     },
     embedding: () => Promise.resolve(table),
     head: () => Promise.resolve(head),
+    ...(positions && { positions: () => Promise.resolve(matrices.get("positions") as DenseLinear) }),
+    ...(projected && {
+      projection: (end: Projection) => Promise.resolve(matrices.get(end) as DenseLinear),
+    }),
     close: () => Promise.resolve(),
   };
 }

@@ -9,6 +9,8 @@ import {
   SH_ROTARY,
   SH_SCALE,
   SH_SIN,
+  SH_SOFTCAP,
+  SH_WINDOW,
   STATE_HEAD,
   STATE_KEEP,
   STATE_LARGEST,
@@ -16,6 +18,7 @@ import {
   STATE_TOTAL,
   STATE_WEIGHT_STEP,
 } from "../src/abi";
+import { tanh4 } from "./elementwise";
 import { widenHalves } from "./half";
 import { integerProduct } from "./integer-products";
 import { toIntegers } from "./integers";
@@ -27,6 +30,8 @@ import { number, real, word } from "./words";
 
 const SCORE_BYTES: usize = KEY_BLOCK << 2;
 const INTEGER_LIMIT: f32 = 32767.0;
+/** Score of a key before the window: finite, so that a block that is masked whole leaves a state to go on from. */
+const MASKED: f32 = -1e30;
 
 /** Bytes of a row's state: numbers, then the mixed values. */
 // @ts-ignore: decorator
@@ -70,8 +75,8 @@ export function clearState(state: usize, padded: usize): void {
 }
 
 /**
- * Blocks [from, to) of one head's keys and values for `groups` times `group` rows; the rows of group t see `length` + t
- * positions, at least one of every block.
+ * Blocks [from, to) of one head's keys and values for `groups` times `group` rows; the rows of group t see the last of
+ * `length` + t positions, all of them or as many as the window has. The last block holds one of them at least.
  */
 export function attend(
   shape: usize,
@@ -90,6 +95,8 @@ export function attend(
     bytes = blockBytes(bits, padded),
     rows = groups * group,
     rowState = stateBytes(padded);
+  const window = number(shape, SH_WINDOW),
+    cap = real(shape, SH_SOFTCAP);
   const scores = scoresOf(queries, rows, padded),
     weights = scores + <usize>rows * SCORE_BYTES,
     wide = weights + ((<usize>rows * SCORE_BYTES) >> 1);
@@ -115,7 +122,8 @@ export function attend(
       weight = weights;
     for (let t = 0; t < groups; t++) {
       for (let h = 0; h < group; h++) {
-        weigh(score, state, valid + t);
+        if (cap != 0) bend(score, cap);
+        weigh(score, state, window == 0 ? 0 : valid + t - window, valid + t);
         if (bits == 8) roundWeights(score, state, valid + t, values + steps, weight);
         score += SCORE_BYTES;
         state += rowState;
@@ -149,10 +157,19 @@ function touch(at: usize, bytes: usize): void {
   }
 }
 
-/** Scores become weights, powers of two below the running maximum; those from `valid` on become zero. */
-export function weigh(scores: usize, state: usize, valid: i32): void {
+/** Scores s / cap (in units of log2) become cap * tanh of them. */
+function bend(scores: usize, cap: f32): void {
+  const caps = f32x4.splat(cap);
+  for (let i: usize = 0; i < SCORE_BYTES; i += 16) {
+    v128.store(scores + i, f32x4.mul(tanh4(v128.load(scores + i)), caps));
+  }
+}
+
+/** Scores become weights, powers of two below the running maximum; those before `first` and from `valid` on become zero. */
+export function weigh(scores: usize, state: usize, first: i32, valid: i32): void {
   // The cache beyond the last token holds whatever an earlier text left there.
   if (valid < KEY_BLOCK) maskFrom(scores, valid, -Infinity);
+  if (first > 0) maskBefore(scores, first, MASKED);
   const a = f32x4.pmax(v128.load(scores), v128.load(scores, 16)),
     b = f32x4.pmax(v128.load(scores, 32), v128.load(scores, 48)),
     c = f32x4.pmax(v128.load(scores, 64), v128.load(scores, 80)),
@@ -162,9 +179,10 @@ export function weigh(scores: usize, state: usize, valid: i32): void {
   const keep = f32x4.extract_lane(powerOfTwo(f32x4.sub(before, largest)), 0);
   let total = powersOfTwo(scores, largest);
   total = f32x4.add(total, powersOfTwo(scores + 64, largest));
-  if (valid < KEY_BLOCK) {
-    // Masked keys have a negligible weight by now, but a positive one.
+  if (valid < KEY_BLOCK || first > 0) {
+    // Masked keys have a negligible weight by now (or any, where all are masked), but a positive one.
     maskFrom(scores, valid, 0);
+    maskBefore(scores, first, 0);
     total = f32x4.add(quarterSums(scores), quarterSums(scores + 64));
   }
   store<f32>(state + STATE_LARGEST, f32x4.extract_lane(largest, 0));
@@ -183,6 +201,11 @@ function quarterSums(at: usize): v128 {
 function maskFrom(row: usize, valid: i32, value: f32): void {
   const end = row + SCORE_BYTES;
   for (row += <usize>max(valid, 0) << 2; row < end; row += 4) store<f32>(row, value);
+}
+
+function maskBefore(row: usize, first: i32, value: f32): void {
+  const end = row + (<usize>min(max(first, 0), KEY_BLOCK) << 2);
+  for (; row < end; row += 4) store<f32>(row, value);
 }
 
 /** Weights times the steps of their values as 16-bit integers, with a step of the row's own. */
@@ -223,4 +246,10 @@ export function finishRow(state: usize, dst: usize, headDim: usize): void {
     v128.store(dst + i, f32x4.mul(v128.load(state + STATE_HEAD + i), f32x4.splat(inverse)));
   }
   for (; i < end; i += 4) store<f32>(dst + i, load<f32>(state + STATE_HEAD + i) * inverse);
+}
+
+/** The first block that a query sees, the same for all positions of its block. */
+export function firstBlock(shape: usize, position: i32): i32 {
+  const window = number(shape, SH_WINDOW);
+  return window == 0 ? 0 : max(0, (position & ~(KEY_BLOCK - 1)) + 1 - window) / KEY_BLOCK;
 }

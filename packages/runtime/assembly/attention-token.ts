@@ -16,7 +16,7 @@ import {
   W_DST_STRIDE,
   W_SRC,
 } from "../src/abi";
-import { attend, attendEnd, clearState, finishRow, fold, prepareQuery, stateBytes } from "./attend";
+import { attend, attendEnd, clearState, finishRow, firstBlock, fold, prepareQuery, stateBytes } from "./attend";
 import { partCount, partOf, partStart } from "./attention-parts";
 import { headBytes, paddedHead, storeNew } from "./kv-cache";
 import { number, scratch, shareStart, word } from "./words";
@@ -24,7 +24,8 @@ import { number, scratch, shareStart, word } from "./words";
 export function attendToken(pc: usize, thread: i32, threads: i32): void {
   const shape = word(pc, A_SHAPE),
     kvHeads = number(shape, SH_KV_HEADS),
-    blocks = load<i32>(CTRL_POSITION) / KEY_BLOCK + 1;
+    position = load<i32>(CTRL_POSITION),
+    blocks = position / KEY_BLOCK + 1 - firstBlock(shape, position);
   const items = kvHeads * blocks,
     parts = partCount(items);
   const last = shareStart(parts, thread + 1, threads);
@@ -44,6 +45,7 @@ export function attendToken(pc: usize, thread: i32, threads: i32): void {
   }
 }
 
+/** Blocks [from, to) of the `blocks` that the token sees of a head. */
 function attendPart(pc: usize, thread: i32, head: i32, part: i32, from: i32, to: i32, blocks: i32): void {
   const shape = word(pc, A_SHAPE),
     headDim = word(shape, SH_HEAD_DIM),
@@ -52,6 +54,7 @@ function attendPart(pc: usize, thread: i32, head: i32, part: i32, from: i32, to:
     kvHeads = number(shape, SH_KV_HEADS),
     group = heads / kvHeads,
     position = load<i32>(CTRL_POSITION),
+    skipped = firstBlock(shape, position),
     rowState = stateBytes(padded);
   const items = kvHeads * blocks,
     firstPart = partOf(items, head * blocks),
@@ -72,8 +75,8 @@ function attendPart(pc: usize, thread: i32, head: i32, part: i32, from: i32, to:
     shape,
     word(pc, A_KEYS) + offset,
     word(pc, A_VALUES) + offset,
-    from,
-    to,
+    skipped + from,
+    skipped + to,
     queries,
     states,
     1,

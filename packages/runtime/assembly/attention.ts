@@ -16,7 +16,7 @@ import {
   W_SRC,
   W_SRC_STRIDE,
 } from "../src/abi";
-import { attend, attendEnd, clearState, finishRow, fold, prepareQuery, stateBytes } from "./attend";
+import { attend, attendEnd, clearState, finishRow, firstBlock, fold, prepareQuery, stateBytes } from "./attend";
 import { partEnd } from "./attention-parts";
 import { headBytes, paddedHead } from "./kv-cache";
 import { number, scratch, tokens, word } from "./words";
@@ -67,7 +67,8 @@ function attendTokens(pc: usize, head: i32, first: i32, count: i32, thread: i32)
     position = load<i32>(CTRL_POSITION) + first,
     rows = count * group,
     rowState = stateBytes(padded),
-    blocks = position / KEY_BLOCK + 1;
+    skipped = firstBlock(shape, position),
+    blocks = position / KEY_BLOCK + 1 - skipped;
   const queries = scratch(thread),
     states = attendEnd(queries, rows, padded, number(shape, SH_KV_BITS)),
     parts = states + <usize>rows * rowState;
@@ -88,7 +89,7 @@ function attendTokens(pc: usize, head: i32, first: i32, count: i32, thread: i32)
     const to = partEnd(head, from, blocks, kvHeads);
     if (current != states) memory.copy(current, states, <usize>rows * rowState);
     for (let r = 0; r < rows; r++) clearState(current + <usize>r * rowState, padded);
-    attend(shape, keys, values, from, to, queries, current, count, group, position + 1);
+    attend(shape, keys, values, skipped + from, skipped + to, queries, current, count, group, position + 1);
     if (current != states) {
       for (let r = 0; r < rows; r++) fold(states + <usize>r * rowState, current + <usize>r * rowState, padded);
     }

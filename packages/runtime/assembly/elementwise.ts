@@ -4,7 +4,11 @@ import {
   ACT_GELU_TANH,
   ACT_RELU,
   ACT_SILU,
+  CTRL_HEAD_FIRST,
+  CTRL_SHORTLIST,
   E_OTHER,
+  G_FACTOR,
+  G_HEAD_ONLY,
   W_DST,
   W_SRC,
   W_SRC_STRIDE,
@@ -12,7 +16,7 @@ import {
   X_TIMES,
 } from "../src/abi";
 import { exp4 } from "./simd";
-import { number, shareStart, tokens, word } from "./words";
+import { number, real, shareStart, tokens, word } from "./words";
 
 // @ts-ignore: decorator
 @inline
@@ -98,5 +102,33 @@ export function multiply(pc: usize, thread: i32, threads: i32): void {
   const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
   for (let i = <usize>shareStart(vectors, thread, threads) << 4; i < end; i += 16) {
     v128.store(dst + i, f32x4.mul(v128.load(a + i), v128.load(b + i)));
+  }
+}
+
+export function scale(pc: usize, thread: i32, threads: i32): void {
+  const src = word(pc, W_SRC), dst = word(pc, W_DST), factor = f32x4.splat(real(pc, G_FACTOR));
+  const vectors = (tokens() * number(pc, W_SRC_STRIDE)) >> 2;
+  const end = <usize>shareStart(vectors, thread + 1, threads) << 4;
+  for (let i = <usize>shareStart(vectors, thread, threads) << 4; i < end; i += 16) {
+    v128.store(dst + i, f32x4.mul(v128.load(src + i), factor));
+  }
+}
+
+/** tanh x = 1 - 2 / (e^2x + 1), to a few ulp of 1. */
+export function tanh4(x: v128): v128 {
+  const one = f32x4.splat(1);
+  return f32x4.sub(one, f32x4.div(f32x4.splat(2), f32x4.add(exp4(f32x4.add(x, x)), one)));
+}
+
+export function softcap(pc: usize, thread: i32, threads: i32): void {
+  const head = number(pc, G_HEAD_ONLY) != 0;
+  // Those who look for the largest logits cap the few they find.
+  if (head && load<i32>(CTRL_SHORTLIST) != 0) return;
+  const src = word(pc, W_SRC), dst = word(pc, W_DST), cap = f32x4.splat(real(pc, G_FACTOR));
+  const stride = number(pc, W_SRC_STRIDE) >> 2;
+  const first = head ? load<i32>(CTRL_HEAD_FIRST) * stride : 0, vectors = tokens() * stride - first;
+  const end = <usize>(first + shareStart(vectors, thread + 1, threads)) << 4;
+  for (let i = <usize>(first + shareStart(vectors, thread, threads)) << 4; i < end; i += 16) {
+    v128.store(dst + i, f32x4.mul(tanh4(f32x4.div(v128.load(src + i), cap)), cap));
   }
 }

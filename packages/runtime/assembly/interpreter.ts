@@ -10,8 +10,12 @@ import {
   OP_DENSE,
   OP_EMBED,
   OP_HEADS,
+  OP_HEAD_NORM,
   OP_MULTIPLY,
   OP_NORM,
+  OP_POSITIONS,
+  OP_SCALE,
+  OP_SHIFT,
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_PACK_SIGNS,
@@ -19,6 +23,7 @@ import {
   OP_SIGN_PRODUCT,
   OP_SIGN_ROWS,
   OP_SIGN_TABLES,
+  OP_SOFTCAP,
   OP_TIMES_BASE,
   OP_WIDEN,
   OP_STORE_KV,
@@ -29,15 +34,15 @@ import {
 import { attention } from "./attention";
 import { attendToken } from "./attention-token";
 import { dense } from "./dense";
-import { activate, add, multiply } from "./elementwise";
-import { embed } from "./embed";
+import { activate, add, multiply, scale, softcap } from "./elementwise";
+import { embed, positions } from "./embed";
 import { heads } from "./heads";
 import { storeKv } from "./kv-cache";
-import { norm } from "./norm";
+import { headNorm, norm } from "./norm";
 import { signGemm } from "./sign-gemm";
 import { signMultiply, signProduct } from "./sign-product";
 import { packSigns } from "./pack-signs";
-import { copyRows, levels, timesBase, widenValues } from "./pack-values";
+import { copyRows, levels, shift, timesBase, widenValues } from "./pack-values";
 import { signRows } from "./sign-rows";
 import { signTables } from "./sign-tables";
 import { sketchEstimate } from "./sketch-estimate";
@@ -56,6 +61,21 @@ export function runProgram(start: usize, end: usize, thread: i32, threads: i32):
         break;
       case OP_NORM:
         norm(pc, thread, threads);
+        break;
+      case OP_HEAD_NORM:
+        headNorm(pc, thread, threads);
+        break;
+      case OP_SCALE:
+        scale(pc, thread, threads);
+        break;
+      case OP_SOFTCAP:
+        softcap(pc, thread, threads);
+        break;
+      case OP_POSITIONS:
+        positions(pc, thread, threads);
+        break;
+      case OP_SHIFT:
+        shift(pc, thread, threads);
         break;
       case OP_DENSE:
         dense(pc, thread, threads);

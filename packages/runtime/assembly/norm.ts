@@ -4,6 +4,7 @@ import {
   N_BIAS,
   N_EPS,
   N_FEATURES,
+  N_HEADS,
   N_KIND,
   N_RESIDUAL,
   N_ROTATE,
@@ -76,5 +77,25 @@ export function norm(pc: usize, thread: i32, threads: i32): void {
       if (residual != 0) v = f32x4.add(v, v128.load(residual + (y - word(pc, W_DST)) + i));
       v128.store(y + i, v);
     }
+  }
+}
+
+/** RMS norm of every head of a row; a unit is a head. */
+export function headNorm(pc: usize, thread: i32, threads: i32): void {
+  const heads = number(pc, N_HEADS), features = number(pc, N_FEATURES), weight = word(pc, N_WEIGHT);
+  const bytes = <usize>features << 2, used = bytes * <usize>heads;
+  const rowBytes = word(pc, W_DST_STRIDE) << 2;
+  for (let unit = thread; unit < tokens() * heads; unit += threads) {
+    const token = unit / heads, at = <usize>(unit % heads) * bytes;
+    const x = word(pc, W_SRC) + ((<usize>token * word(pc, W_SRC_STRIDE)) << 2) + at;
+    const row = word(pc, W_DST) + <usize>token * rowBytes;
+    const y = row + at;
+    const scale = inverseDeviation(x, features, 0, real(pc, N_EPS));
+    let i: usize = 0;
+    for (; i + 16 <= bytes; i += 16) {
+      v128.store(y + i, f32x4.mul(f32x4.mul(v128.load(x + i), f32x4.splat(scale)), v128.load(weight + i)));
+    }
+    for (; i < bytes; i += 4) store<f32>(y + i, load<f32>(x + i) * scale * load<f32>(weight + i));
+    if (at == 0) memory.fill(row + used, 0, rowBytes - used);
   }
 }

@@ -8,6 +8,7 @@ import {
   DTYPE_F16,
   DTYPE_F32,
   L_DAMAGED,
+  V_BY,
   V_COUNT,
   V_DTYPE,
   V_FINITE,
@@ -15,7 +16,7 @@ import {
   W_DST,
   W_SRC,
 } from "../src/abi";
-import { number, shareStart, word } from "./words";
+import { number, real, shareStart, word } from "./words";
 
 const EXPONENT: i32 = 0x7f800000;
 
@@ -59,6 +60,15 @@ export function timesBase(pc: usize, thread: i32, threads: i32): void {
   for (let i = shareStart(count, thread, threads); i < end; i++) {
     const at = dst + (<usize>i << 2);
     store<f32>(at, load<f32>(at) * base + 0);
+  }
+}
+
+export function shift(pc: usize, thread: i32, threads: i32): void {
+  const dst = word(pc, W_DST), by = real(pc, V_BY);
+  const count = number(pc, V_COUNT), end = shareStart(count, thread + 1, threads);
+  for (let i = shareStart(count, thread, threads); i < end; i++) {
+    const at = dst + (<usize>i << 2);
+    store<f32>(at, load<f32>(at) + by);
   }
 }
 

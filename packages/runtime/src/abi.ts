@@ -109,6 +109,10 @@ export const OP_SKETCH_ESTIMATE = 16;
 export const OP_SKETCH_RESCORE = 17;
 export const OP_SIGN_MULTIPLY = 19;
 export const OP_SIGN_ROWS = 20;
+export const OP_HEAD_NORM = 21;
+export const OP_SCALE = 22;
+export const OP_SOFTCAP = 23;
+export const OP_POSITIONS = 24;
 
 // Loading: stored bytes in a staging area become weights. Numbered apart, because a forward pass has none of them.
 export const OP_PACK_SIGNS = 32;
@@ -116,6 +120,7 @@ export const OP_WIDEN = 33;
 export const OP_COPY_ROWS = 34;
 export const OP_LEVELS = 35;
 export const OP_TIMES_BASE = 36;
+export const OP_SHIFT = 37;
 
 /** Words that mean the same wherever they occur: byte addresses of f32 rows, strides in floats. */
 export const W_SRC = 1;
@@ -150,6 +155,10 @@ export const M_HEAD_ONLY = 13;
 
 /** Columns without padding; what a row reads beyond them is no weight. Needed for i2 alone, whose padding is not zero. */
 export const M_WIDTH = 15;
+
+// OP_POSITIONS: dst = src + rows of a [rows, cols] matrix of floats, one for each position; the words of OP_DENSE up to M_ROW_BYTES and
+/** Row of position 0. */
+export const M_FIRST_ROW = 16;
 
 // OP_SKETCH_ROWS, OP_SKETCH_ESTIMATE, OP_SKETCH_RESCORE: src = x, the words of OP_DENSE, and
 /** Address of the sketch: the words below. */
@@ -242,6 +251,10 @@ export const N_EPS = 9;
 export const N_RESIDUAL = 10;
 /** As T_ROTATE. */
 export const N_ROTATE = 11;
+// OP_HEAD_NORM: an RMS norm of each head of a row; N_FEATURES of a head, N_WEIGHT f32 [N_FEATURES], N_EPS and
+/** Heads of a row. */
+export const N_HEADS = 5;
+
 export const NORM_RMS = 0;
 export const NORM_LAYER = 1;
 
@@ -371,6 +384,12 @@ export const SH_SIN = 7;
 export const SH_KV_BITS = 8;
 /** i32 [kvHeads], zero between instructions: parts of a head that are done. */
 export const SH_COUNTERS = 9;
+/** Positions that a query sees, its own included; 0 for all before it. */
+export const SH_WINDOW = 10;
+/**
+ * f32, 0 for none: scores s become cap * tanh(s / cap). Holds cap * log2(e), and SH_SCALE then what multiplies q k^T divided by cap.
+ */
+export const SH_SOFTCAP = 11;
 export const SHAPE_BYTES = 64;
 
 /**
@@ -403,6 +422,12 @@ export const ACT_RELU = 3;
 // OP_ADD, OP_MULTIPLY: dst = src (op) other; all strides W_SRC_STRIDE
 export const E_OTHER = 5;
 
+// OP_SCALE: dst = src * factor; OP_SOFTCAP: dst = factor * tanh(src / factor); strides W_SRC_STRIDE
+/** f32 */
+export const G_FACTOR = 5;
+/** OP_SOFTCAP: 1: only the tokens from CTRL_HEAD_FIRST on, and none where a shortlist is asked for. */
+export const G_HEAD_ONLY = 6;
+
 // OP_PACK_SIGNS, OP_WIDEN, OP_COPY_ROWS: src = stored bytes (any alignment), dst = where they belong
 /** Becomes 1 where the stored bytes are not what the format allows: set padding, a scale that is not finite. */
 export const L_DAMAGED = 15;
@@ -427,6 +452,10 @@ export const V_FINITE = 7;
 // OP_LEVELS: f32 dst[i] = level of the code in byte i; V_COUNT and
 /** f32 [256] */
 export const V_LEVELS = 6;
+
+// OP_SHIFT: f32 dst[i] += V_BY; V_COUNT and
+/** f32 */
+export const V_BY = 6;
 
 // OP_TIMES_BASE: f32 dst[i] = dst[i] * base + 0, src = the f32 base; V_COUNT
 

@@ -94,7 +94,7 @@ async function loadInto(
   const { spec, manifest } = model;
   const head = spec.tiedHead ? manifest?.embedding : manifest?.head;
   const sketchless = options.shortlist === false || head?.kind === "factored";
-  const sketched = sketchless ? 0 : sketchBytes(spec.vocabSize, spec.hiddenSize);
+  const sketched = sketchless ? 0 : sketchBytes(spec.vocabSize, spec.ends.embeddingSize);
   const cacheBytes = kvCacheBytes(model, capacity, kvBits);
   const bytes = estimateWeightBytes(model) + sketched + cacheBytes + scratchBytes(model, tile);
   if (bytes > MAX_MODEL_BYTES) throw tooLarge(bytes);
@@ -132,7 +132,7 @@ async function loadInto(
         threads: choice?.threads ?? threads,
         why: why === undefined ? capabilities.why : `${capabilities.why}; ${why}`,
       },
-      runner: new TileRunner(arena.memory, executor, program),
+      runner: new TileRunner(arena.memory, executor, program, placed.ropeSwitches),
     });
   } catch (error) {
     await executor?.dispose();

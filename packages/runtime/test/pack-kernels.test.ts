@@ -10,6 +10,7 @@ import {
   OP_COPY_ROWS,
   OP_LEVELS,
   OP_PACK_SIGNS,
+  OP_SHIFT,
   OP_TIMES_BASE,
   OP_WIDEN,
 } from "../src/abi.js";
@@ -162,6 +163,17 @@ describe(`loading kernels, seed ${SEED}`, () => {
         bench.emit([OP_COPY_ROWS, src, 0, dst, 0, rows, from, to, fill, upper]),
       );
       expect(out, backend).toEqual(want);
+    }
+  });
+
+  it.each([1, 3, 64, 101])("adds one number to %i floats", async (count) => {
+    const values = Float32Array.from(randomBytes(count, SEED), (byte) => byte / 64 - 2);
+    for (const backend of ALL_BACKENDS) {
+      const bench = new Bench(backend, 1);
+      const dst = bench.put(values);
+      bench.emit([OP_SHIFT, 0, 0, dst, 0, count], { 6: 1 });
+      await bench.run(backend.endsWith("twin") ? 1 : 2);
+      expect(bench.read(dst, count)).toEqual(values.map((value) => value + 1));
     }
   });
 });

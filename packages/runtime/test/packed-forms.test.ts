@@ -119,11 +119,18 @@ function unpadded(rows: Float32Array, stride: number, features: number): Float32
 /** A placed model of one linear. */
 function modelOf(arena: Arena, linear?: Linear): PlacedModel {
   const placed = linear && placeLinear(arena, linear);
-  return { linear: () => placed!, norm: unused, attention: unused, cos: 0, sin: 0 };
+  return {
+    linear: () => placed!,
+    norm: unused,
+    attention: unused,
+    angles: unused,
+    positions: unused,
+    projection: unused,
+  };
 }
 
 function unused(): never {
-  throw new Error("a linear has no norm of the model's and no attention");
+  throw new Error("a linear has no norm of the model's, no attention and no ends");
 }
 
 function errorOf(got: Float32Array, { y, size }: Exact): number {

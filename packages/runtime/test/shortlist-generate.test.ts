@@ -15,6 +15,7 @@ const MODELS: readonly TinyOptions[] = [
   { dtype: "i8", vocab: 2100, tied: true },
   { dtype: "i4", vocab: 2300 },
   { dtype: "i2", vocab: 2300, hidden: 38 },
+  { dtype: "f16", vocab: 2100, config: { model_type: "gemma2", final_logit_softcapping: 5 } },
 ];
 
 const SAMPLING: readonly GenerateOptions[] = [

@@ -35,6 +35,8 @@ export interface TinyOptions {
   readonly tables?: TinyFactored;
   /** Of factored and OneBit linears and factored tables; with 8 their scales are rounded to what is stored. @default 16 */
   readonly scaleBits?: ScaleBits;
+  /** Fields of config.json beside the sizes. */
+  readonly config?: Readonly<Record<string, unknown>>;
 }
 
 export interface TinyFactored {
@@ -54,6 +56,7 @@ export function tinyConfig({
   vocab = 300,
   bias = false,
   tied = false,
+  config = {},
 }: TinyOptions): Record<string, unknown> {
   return {
     model_type: "llama",
@@ -72,6 +75,7 @@ export function tinyConfig({
     tie_word_embeddings: tied,
     attention_bias: bias,
     mlp_bias: bias,
+    ...config,
   };
 }
 
@@ -88,8 +92,9 @@ export function tinyModel(options: TinyOptions = {}): Model {
     tables,
     scaleBits = 16,
     dtype = "f32",
+    config = {},
   } = options;
-  const spec = modelSpec(tinyConfig({ hidden, layers, vocab, bias, tied }), "a tiny model");
+  const spec = modelSpec(tinyConfig({ hidden, layers, vocab, bias, tied, config }), "a tiny model");
   let next = seed * 1000;
   const random = (count: number, scale: number): Float32Array =>
     gaussian(count, next++).map((v) => v * scale);

@@ -8,7 +8,7 @@ import {
   f32ToF16,
   FORMAT_VERSION,
   inputError,
-  LINEAR_ROLES,
+  normSize,
   linearTensors,
   MANIFEST_FILE,
   matrixTensors,
@@ -102,7 +102,8 @@ function planSynthetic(spec: ModelSpec, bpw: number, embedBits: 16 | 8 | 4): Syn
     bytes[plan.part] += countOf(plan) * PLAIN_DTYPE_BYTES[dtype];
   };
   const addTable = (weight: string, part: "embeddings" | "head"): DenseEntry => {
-    const { vocabSize: rows, hiddenSize: cols } = spec;
+    const { vocabSize: rows } = spec;
+    const { embeddingSize: cols } = spec.ends;
     const entry: DenseEntry = { kind: "dense", rows, cols, bits: embedBits, biasBits: 0 };
     const [values, scales] = matrixTensors(weight, entry, part) as [TensorPlan, TensorPlan | undefined];
     add(values, (seed) => tableCodes(countOf(values), embedBits, seed));
@@ -114,16 +115,15 @@ function planSynthetic(spec: ModelSpec, bpw: number, embedBits: 16 | 8 | 4): Syn
   };
   const addNorm = (site: NormSite): void => {
     const name = `${spec.names.norm(site)}.weight`;
-    const plan: TensorPlan = { name, dtypes: ["F16"], shape: [spec.hiddenSize], part: "norms" };
-    add(plan, (seed) => half(around(spec.hiddenSize, 1, seed)));
+    const plan: TensorPlan = { name, dtypes: ["F16"], shape: [normSize(spec, site.role)], part: "norms" };
+    add(plan, (seed) => half(around(countOf(plan), 1, seed)));
   };
 
   const embedding = addTable(spec.names.embedding, "embeddings");
   const linears: SubbitManifest["linears"] = {};
   for (let layer = 0; layer < spec.layers; layer++) {
-    addNorm({ layer, role: "attention-norm" });
-    addNorm({ layer, role: "mlp-norm" });
-    for (const role of LINEAR_ROLES) {
+    for (const role of spec.norms) addNorm({ layer, role });
+    for (const role of spec.linears) {
       const name = spec.names.linear({ layer, role });
       const entry = factoredEntry(spec.linearShapes[role], bpw);
       linears[name] = entry;
@@ -142,7 +142,7 @@ function planSynthetic(spec: ModelSpec, bpw: number, embedBits: 16 | 8 | 4): Syn
     bytes,
     recipe: {},
   };
-  const weights = LINEAR_ROLES.reduce((sum, role) => {
+  const weights = spec.linears.reduce((sum, role) => {
     const { rows, cols } = spec.linearShapes[role];
     return sum + spec.layers * rows * cols;
   }, 0);

@@ -1,5 +1,6 @@
 /** `subbit inspect`: what a model is, what every linear costs, and where every byte of the weight file goes. */
 import {
+  endTensors,
   inspectModel,
   packedEntry,
   type LinearEntry,
@@ -80,8 +81,14 @@ interface TableReports {
   readonly head?: TableReport;
 }
 
-function tablesOf({ manifest, spec }: Model, { bytes }: ModelReport): TableReports {
-  const [rows, cols] = [spec.vocabSize, spec.hiddenSize];
+function tablesOf({ manifest, spec, checkpoint }: Model, { bytes }: ModelReport): TableReports {
+  // Learned positions and projections count with the end they stand at.
+  const besideTable = (part: "embeddings" | "head"): number =>
+    endTensors(spec).reduce(
+      (sum, each) => sum + (each.part === part ? (checkpoint.tensors.get(each.name)?.bytes ?? 0) : 0),
+      0,
+    );
+  const [rows, cols] = [spec.vocabSize, spec.ends.embeddingSize];
   const report = (entry: TableEntry | undefined, stored: number): TableReport => {
     const bpw = (8 * stored) / (rows * cols);
     const dense = { rank: null, paths: null, envelope: null, scaleBits: null };
@@ -92,8 +99,8 @@ function tablesOf({ manifest, spec }: Model, { bytes }: ModelReport): TableRepor
     return { kind: "factored", rows, cols, valueBits: null, rank, paths, envelope, scaleBits, bpw };
   };
   return {
-    embedding: report(manifest?.embedding, bytes.embeddings),
-    ...(!spec.tiedHead && { head: report(manifest?.head, bytes.head) }),
+    embedding: report(manifest?.embedding, bytes.embeddings - besideTable("embeddings")),
+    ...(!spec.tiedHead && { head: report(manifest?.head, bytes.head - besideTable("head")) }),
   };
 }
 

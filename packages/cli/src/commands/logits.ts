@@ -47,7 +47,7 @@ async function logits(context: Context, source: string, options: LogitsOptions):
   assertWritable(options.out, options.overwrite === true);
   const ids = await readIds(options.ids);
   return withModel(context, source, async (model) => {
-    const { vocabSize, hiddenSize, maxPositions } = model.spec;
+    const { vocabSize, maxPositions } = model.spec;
     const stray = ids.find((id) => id >= vocabSize);
     if (stray !== undefined)
       throw inputError(
@@ -65,10 +65,7 @@ async function logits(context: Context, source: string, options: LogitsOptions):
       (forward) => forward.run(ids, options.hidden === true),
     );
     await writeWhole(options.out, async (partial) => {
-      await writeSafetensors(
-        partial,
-        tensorsOf(output, ids.length, vocabSize, hiddenSize, options.hidden === true),
-      );
+      await writeSafetensors(partial, tensorsOf(output, ids.length, vocabSize, options.hidden === true));
     });
     return {
       json: { out: options.out, tokens: ids.length, vocab: vocabSize },
@@ -77,13 +74,7 @@ async function logits(context: Context, source: string, options: LogitsOptions):
   });
 }
 
-function tensorsOf(
-  output: ForwardOutput,
-  tokens: number,
-  vocabSize: number,
-  hiddenSize: number,
-  hidden: boolean,
-) {
+function tensorsOf(output: ForwardOutput, tokens: number, vocabSize: number, hidden: boolean) {
   const tensor = (name: string, values: Float32Array, cols: number) => ({
     name,
     dtype: "F32" as const,
@@ -93,6 +84,6 @@ function tensorsOf(
   const states = hidden ? (output.hidden ?? []) : [];
   return [
     tensor("logits", output.logits, vocabSize),
-    ...states.map((state, i) => tensor(`hidden.${i}`, state, hiddenSize)),
+    ...states.map((state, i) => tensor(`hidden.${i}`, state, state.length / tokens)),
   ];
 }

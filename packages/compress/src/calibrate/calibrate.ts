@@ -4,7 +4,7 @@
  * E[x^2], and of the gradient at each output, E[(dL/dy)^2]. Memory: one block's weights (or all, where they fit) and
  * the block inputs of one micro-batch. Sources: DBF and NanoQuant weigh their factorisations by exactly these moments.
  */
-import { LINEAR_ROLES, type LinearRole, type Model, throwIfAborted } from "@subbit/core";
+import { type LinearRole, type Model, type ModelSpec, ofLinears, throwIfAborted } from "@subbit/core";
 import { BlockPrograms, type CompileOptions, HeadRunner } from "@subbit/engine";
 import type { Artefact } from "../ledger/artefact.js";
 import { embed, type EndsState, endsFeeds } from "../student/model-state.js";
@@ -40,7 +40,7 @@ export async function calibrate(
 ): Promise<Moments> {
   const { onWindows, signal, ...compile } = options;
   const { spec } = model;
-  const sums = new MomentSums(spec.layers);
+  const sums = new MomentSums(spec);
   const programs = new BlockPrograms(spec, compile);
   const head = await HeadRunner.create(spec, { ...compile, mode: "loss", gradients: true });
   try {
@@ -52,9 +52,9 @@ export async function calibrate(
         windows,
         Array.from({ length: batch }, (_, i) => begin + i),
       );
-      const inputs = [embed(ends.embedding, spec.hiddenSize, ids)];
+      const inputs = [embed(spec, ends, ids, windows.seqlen)];
       for (let layer = 0; layer < spec.layers; layer++) {
-        const forward = await programs.get(teacher.forms, { ...shape, mode: "forward" });
+        const forward = await programs.get(teacher.forms, { ...shape, mode: "forward", layer });
         inputs.push((await forward.run({ ...(await teacher.feeds(layer)), hidden: inputs[layer] }))["out"]);
       }
       const tokenWeights = new Float32Array(ids.length).fill(1);
@@ -67,7 +67,7 @@ export async function calibrate(
       });
       let dOut = end["dHidden"];
       for (let layer = spec.layers - 1; layer >= 0; layer--) {
-        const program = await programs.get(teacher.forms, { ...shape, mode: "calibrate" });
+        const program = await programs.get(teacher.forms, { ...shape, mode: "calibrate", layer });
         const result = await program.run({ ...(await teacher.feeds(layer)), hidden: inputs.pop()!, dOut });
         dOut = result["dHidden"]!;
         sums.add(layer, result);
@@ -84,9 +84,11 @@ export async function calibrate(
 /** Sums in double precision over micro-batches. */
 class MomentSums {
   readonly #sums: Map<string, Float64Array>[];
+  readonly #spec: ModelSpec;
 
-  constructor(layers: number) {
-    this.#sums = Array.from({ length: layers }, () => new Map<string, Float64Array>());
+  constructor(spec: ModelSpec) {
+    this.#spec = spec;
+    this.#sums = Array.from({ length: spec.layers }, () => new Map<string, Float64Array>());
   }
 
   add(layer: number, result: Readonly<Record<string, Float32Array>>): void {
@@ -104,15 +106,10 @@ class MomentSums {
   means(tokens: number): Moments {
     return this.#sums.map((sums) => {
       const mean = (name: string) => Float32Array.from(sums.get(name)!, (sum) => sum / tokens);
-      return Object.fromEntries(
-        LINEAR_ROLES.map((role) => [
-          role,
-          {
-            inputSquares: mean(`inputSquares.${role}`),
-            outputGradSquares: mean(`outputGradSquares.${role}`),
-          },
-        ]),
-      ) as unknown as Record<LinearRole, LinearMoments>;
+      return ofLinears(this.#spec, (role) => ({
+        inputSquares: mean(`inputSquares.${role}`),
+        outputGradSquares: mean(`outputGradSquares.${role}`),
+      }));
     });
   }
 }
@@ -122,23 +119,18 @@ const KINDS = ["inputSquares", "outputGradSquares"] as const;
 export function momentsToArtefact(moments: Moments): Artefact {
   const arrays = new Map<string, Float32Array>();
   moments.forEach((block, layer) => {
-    for (const role of LINEAR_ROLES) {
-      for (const kind of KINDS) arrays.set(`${layer}.${role}.${kind}`, block[role][kind]);
+    for (const [role, own] of Object.entries(block)) {
+      for (const kind of KINDS) arrays.set(`${layer}.${role}.${kind}`, own[kind]);
     }
   });
   return { arrays, json: { layers: moments.length } };
 }
 
-export function momentsFromArtefact({ arrays, json }: Artefact): Moments {
-  const { layers } = json as { layers: number };
-  return Array.from(
-    { length: layers },
-    (_, layer) =>
-      Object.fromEntries(
-        LINEAR_ROLES.map((role) => [
-          role,
-          Object.fromEntries(KINDS.map((kind) => [kind, arrays.get(`${layer}.${role}.${kind}`)])),
-        ]),
-      ) as unknown as Record<LinearRole, LinearMoments>,
+export function momentsFromArtefact(spec: ModelSpec, { arrays }: Artefact): Moments {
+  return Array.from({ length: spec.layers }, (_, layer) =>
+    ofLinears(spec, (role) => {
+      const moment = (kind: (typeof KINDS)[number]) => arrays.get(`${layer}.${role}.${kind}`) as Float32Array;
+      return { inputSquares: moment("inputSquares"), outputGradSquares: moment("outputGradSquares") };
+    }),
   );
 }

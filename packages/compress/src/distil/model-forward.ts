@@ -3,7 +3,7 @@
  * teacher and their gradients: at the last block's output and, where the recipe compares hidden states, at the
  * boundaries between blocks, to be added on the way back.
  */
-import { LINEAR_ROLES, SubbitError } from "@subbit/core";
+import { SubbitError } from "@subbit/core";
 import {
   BlockPrograms,
   type CompileOptions,
@@ -34,8 +34,8 @@ export interface ForwardResult {
   readonly loss: BatchLoss;
   /** Gradient at the last block's output. */
   readonly dOut: Float32Array;
-  /** Gradient of the final norm's weight. */
-  readonly finalNorm: Float32Array;
+  /** Gradient of the final norm's weight, where there is one. */
+  readonly finalNorm: Float32Array | undefined;
   /** Gradients of the hidden-state loss at what enters a block. */
   readonly injected: ReadonlyMap<number, Float32Array>;
 }
@@ -99,10 +99,10 @@ export class ModelForward {
     const shape = { batch: chosen.length, tokens: windows.seqlen };
     const beside = this.#teacherRun(ids, shape);
     const terms = compared && recipe.loss.hidden > 0 ? new HiddenTerms(this.#task, share) : undefined;
-    const inputs: Float32Array[] = [embed(student.ends.embedding, spec.hiddenSize, ids)];
+    const inputs: Float32Array[] = [embed(spec, student.ends, ids, windows.seqlen)];
     for (const [layer, block] of this.#blocks.entries()) {
       if (beside) terms?.boundary(layer, inputs[layer], beside.hidden);
-      const program = await this.programs.get(block.forms, { ...shape, mode: "forward" });
+      const program = await this.programs.get(block.forms, { ...shape, mode: "forward", layer });
       inputs.push((await program.run({ ...block.feeds, hidden: inputs[layer] }))["out"]);
       await beside?.advance();
     }
@@ -118,7 +118,8 @@ export class ModelForward {
       { hidden, teacherHidden, tokenWeights: new Float32Array(ids.length).fill(perToken * share) },
     );
     const logits = result["tokenKl"].reduce((sum, kl) => sum + kl, 0) / ids.length;
-    const [dOut, finalNorm] = [result["dHidden"], result["grad.final-norm.weight"]];
+    const dOut = result["dHidden"];
+    const finalNorm = result["grad.final-norm.weight"] as Float32Array | undefined;
     if (terms && recipe.loss.hiddenKind === "mse") {
       terms.add(
         await this.#behindFinalNorm(hidden, teacherHidden, share * recipe.loss.hidden, dOut, finalNorm),
@@ -132,12 +133,7 @@ export class ModelForward {
   #teacherRun(ids: Int32Array, shape: { batch: number; tokens: number }): TeacherRun | undefined {
     const { spec, teacher, teacherBlocks, teacherHidden, recipe } = this.#task;
     if (!teacherBlocks || (recipe.loss.hidden === 0 && teacherHidden)) return undefined;
-    return new TeacherRun(
-      teacherBlocks,
-      this.programs,
-      embed(teacher.embedding, spec.hiddenSize, ids),
-      shape,
-    );
+    return new TeacherRun(teacherBlocks, this.programs, embed(spec, teacher, ids, shape.tokens), shape);
   }
 
   /** Loss of the last states behind the final norms; its gradients are added to `dOut` and `finalNorm`. */
@@ -146,7 +142,7 @@ export class ModelForward {
     teacherHidden: Float32Array,
     scale: number,
     dOut: Float32Array,
-    finalNorm: Float32Array,
+    finalNorm: Float32Array | undefined,
   ): Promise<number> {
     const { spec, student, teacher } = this.#task;
     const tokens = hidden.length / spec.hiddenSize;
@@ -157,17 +153,18 @@ export class ModelForward {
     const feeds = { ...endsFeeds(student.ends, "", false), ...endsFeeds(teacher, "teacher.", false) };
     const found = await program.run({ ...feeds, hidden, teacherHidden, scale: Float32Array.of(scale) });
     addTo(dOut, found["dHidden"]);
-    addTo(finalNorm, found["grad.final-norm.weight"]);
+    if (finalNorm) addTo(finalNorm, found["grad.final-norm.weight"]);
     return found["loss"][0];
   }
 }
 
 /** Programs that a step may need: the teacher's, and of every distinct shape of a block one forward, the rest backward. */
-function programsOf({ recipe }: DistilTask, blocks: readonly BlockTrainer[]): number {
-  const shapes = new Set(blocks.map(({ forms }) => JSON.stringify(forms))).size;
+function programsOf({ recipe, spec }: DistilTask, blocks: readonly BlockTrainer[]): number {
+  const shapes = new Set(blocks.map(({ forms }, layer) => JSON.stringify([forms, spec.kindOfLayer[layer]])))
+    .size;
   // With flips a block has no exposed linear or any one of them.
-  const backward = recipe.optimizer === "flips" ? 1 + LINEAR_ROLES.length : 1;
-  return Math.min(MOST_PROGRAMS, 1 + shapes * (1 + backward));
+  const backward = recipe.optimizer === "flips" ? 1 + spec.linears.length : 1;
+  return Math.min(MOST_PROGRAMS, spec.layerKinds.length + shapes * (1 + backward));
 }
 
 /** Sums the hidden-state loss over the boundaries that its kind compares. */

@@ -40,7 +40,8 @@ export class ModelTrainer {
   readonly #forward: ModelForward;
   readonly #stepper: LatentStepper;
   readonly #surrogate: SurrogateSteps | undefined;
-  readonly #finalNorm: FinalNormTrainer;
+  /** Absent where the family has no final norm. */
+  readonly #finalNorm: FinalNormTrainer | undefined;
   readonly #schedule: (step: number) => number;
   readonly #flips: ReturnType<typeof flipPlan> | undefined;
   /** A short run of flips moves scales further in a step, as it does signs, where their rate is that of the official run. */
@@ -68,7 +69,8 @@ export class ModelTrainer {
       this.#surrogate = new SurrogateSteps(recipe.surrogate, compile);
     if (recipe.optimizer === "flips") this.#flips = flipPlan(steps);
     this.#stretch = this.#flips && recipe.ratesAre === "norm" ? this.#flips.stretch : 1;
-    this.#finalNorm = new FinalNormTrainer(student.ends.finalNorm.weight, recipe);
+    const { finalNorm } = student.ends;
+    this.#finalNorm = finalNorm && new FinalNormTrainer(finalNorm.weight, recipe);
     const shape = { steps, warmup: recipe.warmup };
     this.#schedule = recipe.schedule === "cosine" ? cosineSchedule(shape) : constantSchedule(shape);
   }
@@ -110,7 +112,7 @@ export class ModelTrainer {
     if (!Number.isFinite(gradientNorm)) return { loss: { ...loss, total: NaN }, rate, gradientNorm };
     const { clip } = this.#task.recipe;
     const gradient = clip > 0 ? clipScale(gradientNorm, clip) : 1;
-    this.#finalNorm.apply(finalNorm, factor, gradient, step + 1);
+    if (finalNorm) this.#finalNorm?.apply(finalNorm, factor, gradient, step + 1);
     for (const [layer, block] of this.blocks.entries()) {
       await block.apply(
         this.#gathered.get(layer)!,
@@ -135,20 +137,20 @@ export class ModelTrainer {
   }
 
   /**
-   * Mean loss of micro-batches and its gradients: of the final norm's weight, and by block as `gradients` gives them (of
+   * Mean loss of micro-batches and its gradients: of the final norm's weight, where there is one, and by block as `gradients` gives them (of
    * signs, not yet of latents).
    */
   async gather(
     batches: readonly (readonly number[])[],
-  ): Promise<{ loss: BatchLoss; finalNorm: Float32Array }> {
+  ): Promise<{ loss: BatchLoss; finalNorm: Float32Array | undefined }> {
     const share = 1 / batches.length;
-    const finalNorm = new Float32Array(this.#finalNorm.weight.length);
+    const finalNorm = this.#finalNorm && new Float32Array(this.#finalNorm.weight.length);
     const losses: BatchLoss[] = [];
     for (const [index, chosen] of batches.entries()) {
       const forward = await this.#forward.run(chosen, { share });
       losses.push(forward.loss);
       if (!Number.isFinite(forward.loss.total)) break;
-      addTo(finalNorm, forward.finalNorm);
+      if (finalNorm && forward.finalNorm) addTo(finalNorm, forward.finalNorm);
       await this.#backward(chosen.length, forward, (layer, run) =>
         this.#gatherBlock(layer, index === 0, run),
       );
@@ -164,7 +166,7 @@ export class ModelTrainer {
   /** What is trained, by name; shared. */
   values(): Map<string, Float32Array> {
     const all = new Map<string, Float32Array>();
-    if (this.#finalNorm.trains) all.set("final-norm.weight", this.#finalNorm.weight);
+    if (this.#finalNorm?.trains) all.set("final-norm.weight", this.#finalNorm.weight);
     for (const [layer, block] of this.blocks.entries()) {
       for (const [name, array] of block.values()) all.set(`${layer}.${name}`, array);
     }
@@ -177,7 +179,7 @@ export class ModelTrainer {
   }
 
   arrays(): Map<string, Float32Array | Uint8Array> {
-    const arrays = new Map<string, Float32Array | Uint8Array>(this.#finalNorm.snapshotArrays());
+    const arrays = new Map<string, Float32Array | Uint8Array>(this.#finalNorm?.snapshotArrays());
     for (const [layer, block] of this.blocks.entries()) {
       for (const [name, array] of block.snapshotArrays()) arrays.set(`${layer}.${name}`, array);
     }
@@ -205,7 +207,7 @@ export class ModelTrainer {
     const [chosen] = this.#microBatches(step);
     const forward = await this.#forward.run(chosen);
     if (!Number.isFinite(forward.loss.total)) return forward.loss;
-    this.#finalNorm.apply(forward.finalNorm, factor, 1, step + 1);
+    if (forward.finalNorm) this.#finalNorm?.apply(forward.finalNorm, factor, 1, step + 1);
     await this.#backward(chosen.length, forward, async (layer, run) => {
       const gradients = await run((make) => this.#sharedBuffers(this.blocks[layer], make));
       await this.blocks[layer].apply(gradients, { rate: factor }, this.#task.recipe, this.#stepper);
@@ -224,7 +226,12 @@ export class ModelTrainer {
     let arriving = dOut;
     for (let layer = this.blocks.length - 1; layer >= 0; layer--) {
       const { forms, trainable, feeds } = this.blocks[layer];
-      const program = await this.#forward.programs.get(forms, { ...shape, mode: "backward", trainable });
+      const program = await this.#forward.programs.get(forms, {
+        ...shape,
+        mode: "backward",
+        layer,
+        trainable,
+      });
       const made = await handle(layer, (buffers) =>
         program.run(
           { ...feeds, hidden: inputs[layer], dOut: arriving },
@@ -251,8 +258,8 @@ export class ModelTrainer {
     return made;
   }
 
-  async #norm(finalNorm: Float32Array): Promise<number> {
-    let squares = this.#finalNorm.trains ? finalNorm.reduce((sum, value) => sum + value * value, 0) : 0;
+  async #norm(finalNorm: Float32Array | undefined): Promise<number> {
+    let squares = this.#finalNorm?.trains && finalNorm ? squaresOf(finalNorm) : 0;
     for (const [layer, block] of this.blocks.entries()) {
       squares += await block.collect(this.#gathered.get(layer)!, this.#surrogate);
     }
@@ -273,7 +280,7 @@ export class ModelTrainer {
     if (draw === this.#draw) return;
     this.#draw = draw;
     for (const [layer, block] of this.blocks.entries())
-      block.expose(exposedRole(this.#task.seed, draw, layer));
+      block.expose(exposedRole(this.#task.seed, draw, layer, this.#task.spec.linears));
     this.#gathered.clear();
   }
 }
@@ -306,4 +313,8 @@ export function setFrom(
     );
   }
   own.set(saved);
+}
+
+function squaresOf(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value * value, 0);
 }

@@ -29,8 +29,9 @@ export class TeacherRun {
 
   /** Through the next block. */
   async advance(): Promise<void> {
-    const program = await this.#programs.get(this.#blocks.forms, { ...this.#shape, mode: "forward" });
-    const feeds = await this.#blocks.feeds(this.#layer++);
+    const layer = this.#layer++;
+    const program = await this.#programs.get(this.#blocks.forms, { ...this.#shape, mode: "forward", layer });
+    const feeds = await this.#blocks.feeds(layer);
     this.#hidden = (await program.run({ ...feeds, hidden: this.#hidden }))["out"];
   }
 }

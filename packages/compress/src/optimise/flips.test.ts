@@ -72,7 +72,7 @@ it("exposes a tenth of the linears, at most one a block, all in turn", () => {
   const draws = 500;
   for (let draw = 0; draw < draws; draw++) {
     for (let layer = 0; layer < 4; layer++) {
-      const role = exposedRole(3, draw, layer);
+      const role = exposedRole(3, draw, layer, LINEAR_ROLES);
       if (role !== undefined) seen.set(role, (seen.get(role) ?? 0) + 1);
     }
   }

@@ -8,7 +8,7 @@
  * Constants are those of the official run of some 10,500 steps. A shorter run stretches what it does in a step, so that
  * as many signs flip, and scales with rates of that run may travel as far, over the whole of it.
  */
-import { LINEAR_ROLES, type LinearRole } from "@subbit/core";
+import type { LinearRole } from "@subbit/core";
 import { Random } from "../random.js";
 import type { LatentArrays, LatentStepper, StepScalars } from "./latent-stepper.js";
 import { mix } from "./moments.js";
@@ -48,13 +48,18 @@ export function flipPlan(steps: number): FlipPlan {
 }
 
 /**
- * The linear of a block that is exposed in a draw, if any. At most one a block, so that no more than eight different
+ * The linear of a block, one of `linears`, that is exposed in a draw, if any. At most one a block, so that no more than eight different
  * backward programs are needed; a tenth of all on average.
  */
-export function exposedRole(seed: number, draw: number, layer: number): LinearRole | undefined {
+export function exposedRole(
+  seed: number,
+  draw: number,
+  layer: number,
+  linears: readonly LinearRole[],
+): LinearRole | undefined {
   const random = new Random(mix(mix(seed, draw), layer));
-  if (random.next() >= EXPOSED * LINEAR_ROLES.length) return undefined;
-  return LINEAR_ROLES[random.nextInt(LINEAR_ROLES.length)];
+  if (random.next() >= EXPOSED * linears.length) return undefined;
+  return linears[random.nextInt(linears.length)];
 }
 
 /** Its moments are the evidence and the second moment of the gradient; both start anew when a linear is exposed. */

@@ -9,6 +9,7 @@ import {
   type Model,
   type NormSite,
   type PackedModel,
+  type Projection,
   reduceDense,
   storedForm,
   SubbitError,
@@ -38,10 +39,14 @@ export function packedModel(teacher: Model, plan: Plan, state: ModelState, info:
     method: ({ layer, role }) =>
       plan.rows.find(({ site }) => site.layer === layer && site.role === role)?.method ?? plan.method,
     tableMethod: (table) => (table === "head" && plan.head ? plan.head : plan.embedding).method,
-    norm: (site) => Promise.resolve(roundedNorm(normAt(state, site))),
+    norm: (site) => Promise.resolve(roundedNorm(normAt(state, site), teacher.spec.norm.weightOffset)),
     embedding: async () => factored?.embedding ?? reduceDense(dense(await teacher.embedding()), embedBits),
     head: async () =>
       (tied ? factored?.embedding : factored?.head) ?? reduceDense(dense(await teacher.head()), embedBits),
+    ...(teacher.positions && { positions: async () => halves(await teacher.positions!()) }),
+    ...(teacher.projection && {
+      projection: async (end: Projection) => halves(await teacher.projection!(end)),
+    }),
     ...info,
   };
 }
@@ -57,13 +62,28 @@ function dense(linear: Linear): DenseLinear {
   throw new SubbitError("internal", `A matrix of the teacher is ${linear.kind}, not dense.`);
 }
 
-export function normAt(state: ModelState, site: NormSite): NormState {
-  return site.role === "final-norm" ? state.ends.finalNorm : state.blocks[site.layer].norms[site.role];
+export function normAt({ ends, blocks }: ModelState, site: NormSite): NormState {
+  const norm = site.role === "final-norm" ? ends.finalNorm : blocks[site.layer].norms[site.role];
+  if (norm !== undefined) return norm;
+  throw new SubbitError("internal", `The student has no ${site.role}, which its family asks for.`);
 }
 
-export function roundedNorm({ weight, bias }: NormState): NormState {
-  const round = (values: Float32Array) => f16ToF32(f32ToF16(values));
-  return { weight: round(weight), ...(bias && { bias: round(bias) }) };
+/** What a checkpoint stores is rounded, not what multiplies. */
+export function roundedNorm({ weight, bias }: NormState, offset: number): NormState {
+  const stored = offset === 0 ? weight : weight.map((value) => value - offset);
+  const rounded = round(stored);
+  return {
+    weight: offset === 0 ? rounded : rounded.map((value) => value + offset),
+    ...(bias && { bias: round(bias) }),
+  };
+}
+
+function round(values: Float32Array): Float32Array {
+  return f16ToF32(f32ToF16(values));
+}
+
+function halves(matrix: DenseLinear): DenseLinear {
+  return { ...matrix, storage: { dtype: "f16", values: f32ToF16(denseValues(matrix)) } };
 }
 
 /**

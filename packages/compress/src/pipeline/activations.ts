@@ -7,7 +7,7 @@ import { throwIfAborted } from "@subbit/core";
 import type { BlockForms, WeightFeeds } from "@subbit/engine";
 import { gatherWindows, type Windows } from "../calibrate/windows.js";
 import { FileHidden, type HiddenStore, MemoryHidden } from "../student/hidden-store.js";
-import { embed } from "../student/model-state.js";
+import { embed, type EndsState } from "../student/model-state.js";
 import type { RunContext } from "./context.js";
 
 /** Windows that go through a block at once. */
@@ -29,7 +29,7 @@ export class Activations {
   static async create(
     context: RunContext,
     windows: Windows,
-    embedding: Float32Array,
+    ends: EndsState,
     name: string,
   ): Promise<Activations> {
     const size = windows.seqlen * context.spec.hiddenSize;
@@ -38,7 +38,7 @@ export class Activations {
       : await FileHidden.create(join(context.ledger.folder, `${name}.f32`), size);
     for (let window = 0; window < windows.count; window++) {
       const ids = gatherWindows(windows, [window]);
-      await store.scatter([window], embed(embedding, context.spec.hiddenSize, ids));
+      await store.scatter([window], embed(context.spec, ends, ids, windows.seqlen));
     }
     return new Activations(context, windows, store);
   }
@@ -55,7 +55,12 @@ export class Activations {
     for (let begin = 0; begin < count; begin += BATCH) {
       throwIfAborted(signal);
       const which = Array.from({ length: Math.min(BATCH, count - begin) }, (_, i) => begin + i);
-      const program = await programs.get(forms, { mode: "forward", batch: which.length, tokens: seqlen });
+      const program = await programs.get(forms, {
+        mode: "forward",
+        layer: this.#layer,
+        batch: which.length,
+        tokens: seqlen,
+      });
       const { out } = await program.run({ ...feeds, hidden: await this.store.gather(which) });
       await this.store.scatter(which, out);
     }

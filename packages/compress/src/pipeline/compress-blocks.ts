@@ -178,7 +178,7 @@ class BlockCompressor {
     if (data && this.#plain) return this.#tune(await this.#plain.one(layer), data, before, layer);
     const gram = this.#gramsOf(layer, data);
     let keys = inputs;
-    for (const [index, group] of linearGroups(plan.method, plan.schedule).entries()) {
+    for (const [index, group] of linearGroups(plan.method, plan.schedule, model.spec.linears).entries()) {
       const name = `part-${layer}-${group.join("")}`;
       // Before the first group of the first block there is no error to absorb yet.
       if (data && recipe.blocks.denseEpochs > 0 && layer + index > 0) {
@@ -218,8 +218,8 @@ class BlockCompressor {
   async #data(layer: number, before: readonly BlockState[]): Promise<BlockData> {
     const { teacher, windows, recipe, teacherEnds, studentEnds } = this.#context;
     const some = someWindows(windows, recipe.blocks.windows);
-    this.#student ??= await Activations.create(this.#context, some, studentEnds.embedding, "student");
-    this.#teacher ??= await Activations.create(this.#context, some, teacherEnds.embedding, "teacher");
+    this.#student ??= await Activations.create(this.#context, some, studentEnds, "student");
+    this.#teacher ??= await Activations.create(this.#context, some, teacherEnds, "teacher");
     await this.#advance(before, layer);
     while (this.#teacher.layer <= layer) {
       await this.#teacher.advance(teacher.forms, await teacher.feeds(this.#teacher.layer));
@@ -230,6 +230,7 @@ class BlockCompressor {
       importance: meanOne(this.#moments[layer].down.outputGradSquares),
       count: some.count,
       seqlen: some.seqlen,
+      layer,
     };
   }
 
@@ -291,7 +292,8 @@ class BlockCompressor {
   #gramsOf(layer: number, data: BlockData | undefined): GramOf {
     if (this.#context.recipe.factorise.gram !== "full") return () => Promise.resolve(undefined);
     let made: Promise<InputGrams> | undefined;
-    return async (role) => (await (made ??= this.#grams(layer, data))).get(inputOwner(role));
+    return async (role) =>
+      (await (made ??= this.#grams(layer, data))).get(inputOwner(role, this.#context.spec.linears));
   }
 
   /** Over the activations of the compressed prefix where blocks are tuned, else of the teacher. */
@@ -300,12 +302,17 @@ class BlockCompressor {
     const feeds = await teacher.feeds(layer);
     if (data) return inputGrams(this.#context, teacher.forms, feeds, data);
     const some = someWindows(windows, recipe.calibrate.windows);
-    this.#teacher ??= await Activations.create(this.#context, some, teacherEnds.embedding, "teacher");
+    this.#teacher ??= await Activations.create(this.#context, some, teacherEnds, "teacher");
     while (this.#teacher.layer < layer) {
       await this.#teacher.advance(teacher.forms, await teacher.feeds(this.#teacher.layer));
     }
     const { count, seqlen } = some;
-    return inputGrams(this.#context, teacher.forms, feeds, { inputs: this.#teacher.store, count, seqlen });
+    return inputGrams(this.#context, teacher.forms, feeds, {
+      inputs: this.#teacher.store,
+      count,
+      seqlen,
+      layer,
+    });
   }
 }
 

@@ -5,7 +5,7 @@ import type { DistilTask } from "../distil/types.js";
 import type { Artefact } from "../ledger/artefact.js";
 import type { StepKey } from "../ledger/ledger.js";
 import type { ModelState } from "../student/model-state.js";
-import { copyBlock, type BlockState } from "../student/state.js";
+import { copyBlock, type BlockState, type NormState } from "../student/state.js";
 import { stateToArrays, stateWithArrays } from "../student/state-arrays.js";
 import { Activations } from "./activations.js";
 import { asJson, type RunContext } from "./context.js";
@@ -51,7 +51,10 @@ export async function distilStep(
         blocks: blocks.map((block) =>
           copyBlock(block, (name) => level === "full" || !name.endsWith("Latents")),
         ),
-        ends: { ...studentEnds, finalNorm: copyNorm(studentEnds.finalNorm) },
+        ends: {
+          ...studentEnds,
+          ...(studentEnds.finalNorm && { finalNorm: copyNorm(studentEnds.finalNorm) }),
+        },
       };
       // With a hidden-state loss the teacher runs beside the student.
       const teacher = own.loss.hidden > 0 ? undefined : await teacherOutputs(context);
@@ -103,7 +106,7 @@ export async function distilStep(
 /** What leaves the teacher's last block for every window. */
 async function teacherOutputs(context: RunContext): Promise<Activations> {
   const { windows, teacher, teacherEnds, spec, onProgress } = context;
-  const activations = await Activations.create(context, windows, teacherEnds.embedding, "teacher-out");
+  const activations = await Activations.create(context, windows, teacherEnds, "teacher-out");
   for (let layer = 0; layer < spec.layers; layer++) {
     onProgress({ stage: "teacher", done: layer, total: spec.layers, unit: "blocks" });
     await activations.advance(teacher.forms, await teacher.feeds(layer));
@@ -112,6 +115,6 @@ async function teacherOutputs(context: RunContext): Promise<Activations> {
   return activations;
 }
 
-function copyNorm(norm: ModelState["ends"]["finalNorm"]): ModelState["ends"]["finalNorm"] {
+function copyNorm(norm: NormState): NormState {
   return { weight: norm.weight.slice(), ...(norm.bias && { bias: norm.bias.slice() }) };
 }

@@ -5,7 +5,7 @@
 import { type LinearRole, type ModelSpec, throwIfAborted } from "@subbit/core";
 import { accumulate, type BlockForms, type WeightFeeds } from "@subbit/engine";
 import type { HiddenSource } from "../student/hidden-store.js";
-import { INPUT_OWNERS } from "../tune/groups.js";
+import { inputOwners } from "../tune/groups.js";
 import type { RunContext } from "./context.js";
 
 /** Inputs of the largest matrix that is made; wider linears have the mean squares alone. */
@@ -23,11 +23,13 @@ export interface GramData {
   /** Windows. */
   readonly count: number;
   readonly seqlen: number;
+  /** The block's number. */
+  readonly layer: number;
 }
 
 /** One linear for each distinct input that is not too wide. */
-export function gramOwners({ linearShapes }: ModelSpec): LinearRole[] {
-  return INPUT_OWNERS.filter((role) => linearShapes[role].cols <= LARGEST_GRAM);
+export function gramOwners({ linears, linearShapes }: ModelSpec): LinearRole[] {
+  return inputOwners(linears).filter((role) => linearShapes[role].cols <= LARGEST_GRAM);
 }
 
 /** Sums run in a fixed order: the same windows give the same bytes. */
@@ -35,14 +37,14 @@ export async function inputGrams(
   { programs, signal, spec }: Pick<RunContext, "programs" | "signal" | "spec">,
   forms: BlockForms,
   feeds: WeightFeeds,
-  { inputs, count, seqlen }: GramData,
+  { inputs, count, seqlen, layer }: GramData,
 ): Promise<InputGrams> {
   const owners = gramOwners(spec);
   const sums = new Map<LinearRole, Float32Array>();
   for (let begin = 0; begin < count; begin += BATCH) {
     throwIfAborted(signal);
     const which = Array.from({ length: Math.min(BATCH, count - begin) }, (_, i) => begin + i);
-    const shape = { batch: which.length, tokens: seqlen };
+    const shape = { batch: which.length, tokens: seqlen, layer };
     const program = await programs.get(forms, { ...shape, mode: "calibrate-forward", gram: owners });
     const made = await program.run({ ...feeds, hidden: await inputs.gather(which) });
     for (const role of owners) {

@@ -57,7 +57,7 @@ export function estimateResources(
   const teacher = plan.totals.linearWeights * F32;
   const block = teacher / spec.layers;
   const ownEnds = plan.embedMethod === "factored" || plan.embedBits !== 16;
-  const ends = spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
+  const ends = spec.vocabSize * spec.ends.embeddingSize * F32 * (spec.tiedHead ? 1 : 2) * (ownEnds ? 2 : 1);
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
   const scratch = scratchBytes(spec, batch, windows.seqlen, recipe);
   const student = signs * F32 * (tune === "full" ? trained.memory : LATENT_ARRAYS);

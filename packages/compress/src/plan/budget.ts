@@ -1,7 +1,7 @@
 /** The same bits per weight for every linear: the ranks that fit a budget, and what they cost. */
 import {
   inputError,
-  LINEAR_ROLES,
+  linearSites,
   type LinearSite,
   type ModelSpec,
   paperBpw,
@@ -29,19 +29,12 @@ export function planRows(
   bpw: number,
   options: BudgetOptions,
 ): PlanRow[] {
-  return allSites(spec).map((site) => {
+  return linearSites(spec).map((site) => {
     if (isKept(spec, site, options)) return denseRow(spec, site);
     if (isOneBit(shape.method)) return oneBitRow(spec, site, shape.method, shape.scaleBits);
     const rank = rankFor(spec, site, shape, init, bpw, options);
     return factoredRow(spec, site, shape, Array<number>(shape.paths).fill(rank));
   });
-}
-
-/** Every linear of the model, in its order. */
-export function allSites(spec: ModelSpec): LinearSite[] {
-  return Array.from({ length: spec.layers }, (_, layer) =>
-    LINEAR_ROLES.map((role) => ({ layer, role })),
-  ).flat();
 }
 
 /** Whether the linear's block was asked to stay dense. */
@@ -55,7 +48,7 @@ export function isKept(
 
 /** The smallest bpw for which every compressed linear of the model gets at least rank 1. */
 export function smallestModelBpw(spec: ModelSpec, shape: MethodShape, formula: BitsFormula): number {
-  const each = LINEAR_ROLES.map((role) => {
+  const each = spec.linears.map((role) => {
     const { rows, cols } = spec.linearShapes[role];
     const { method, paths, envelope } = shape;
     if (formula === "honest") return smallestBpw({ rows, cols, ...storage(shape) });

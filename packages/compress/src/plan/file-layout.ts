@@ -1,10 +1,13 @@
 /** Bytes of the packed weight file, tensor by tensor and header included, from a plan's rows alone. */
 import {
   encodeSafetensorsHeader,
+  endTensors,
   inFileOrder,
   type LinearEntry,
   linearTensors,
   type ModelSpec,
+  normHasBias,
+  normSize,
   type NormSite,
   type PlainDtype,
   type StoredBytes,
@@ -12,7 +15,6 @@ import {
   type TensorPlan,
 } from "@subbit/core";
 import type { Method } from "../choices.js";
-import { NORM_ROLES } from "../student/state.js";
 import type { PlanRow } from "./plan.js";
 import { tensorBytes } from "./rows.js";
 import { rowTensors, type Tables } from "./tables.js";
@@ -23,7 +25,7 @@ export interface FileLayout {
   readonly fileBytes: number;
 }
 
-/** What `compress` will write; norms and biases count at 16 bits. */
+/** What `compress` will write; norms, biases and the matrices at the ends count at 16 bits. */
 export function fileLayout(
   spec: ModelSpec,
   method: Method,
@@ -31,14 +33,18 @@ export function fileLayout(
   { embedding, head }: Tables,
 ): FileLayout {
   // In the order of the writer: it decides how many digits the header's offsets have.
-  const plans: TensorPlan[] = rowTensors(embedding);
+  const plans: TensorPlan[] = [
+    ...rowTensors(embedding),
+    ...endTensors(spec).map((each): TensorPlan => ({ ...each, dtypes: ["F16"] })),
+  ];
   for (let layer = 0; layer < spec.layers; layer++) {
-    plans.push(...NORM_ROLES.flatMap((role) => normTensors(spec, { layer, role })));
+    plans.push(...spec.norms.flatMap((role) => normTensors(spec, { layer, role })));
     for (const row of rows.filter(({ site }) => site.layer === layer)) {
       plans.push(...linearTensors(row.name, entryOf(spec, method, row)));
     }
   }
-  plans.push(...normTensors(spec, { role: "final-norm" }), ...(head ? rowTensors(head) : []));
+  if (spec.ends.finalNorm) plans.push(...normTensors(spec, { role: "final-norm" }));
+  if (head) plans.push(...rowTensors(head));
   const bytes: StoredBytes = { signs: 0, scales: 0, dense: 0, biases: 0, embeddings: 0, head: 0, norms: 0 };
   const declared: TensorDeclaration[] = plans.map((plan) => {
     bytes[plan.part] += tensorBytes(plan);
@@ -70,11 +76,11 @@ function entryOf(spec: ModelSpec, planMethod: Method, row: PlanRow): LinearEntry
 }
 
 function normTensors(spec: ModelSpec, site: NormSite): TensorPlan[] {
-  const suffixes = spec.norm.kind === "layer" ? ["weight", "bias"] : ["weight"];
+  const suffixes = normHasBias(spec) ? ["weight", "bias"] : ["weight"];
   return suffixes.map((suffix): TensorPlan => ({
     name: `${spec.names.norm(site)}.${suffix}`,
     dtypes: ["F16"],
-    shape: [spec.hiddenSize],
+    shape: [normSize(spec, site.role)],
     part: "norms",
   }));
 }

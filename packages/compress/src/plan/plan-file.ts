@@ -4,7 +4,7 @@
  */
 import {
   inputError,
-  LINEAR_ROLES,
+  linearSites,
   type LinearSite,
   type ModelSpec,
   type ScaleBits,
@@ -14,7 +14,6 @@ import { z } from "zod";
 import { type Init, type Method, METHOD_NAMES } from "../choices.js";
 import { methodForm } from "../factorise/choice.js";
 import type { FactoriseMethod } from "../factorise/types.js";
-import { allSites } from "./budget.js";
 import {
   AUTO,
   checkedInit,
@@ -113,13 +112,13 @@ export interface RowsOfFile {
 
 /** Throws `input` for a file that does not fit the model, naming the first disagreement. */
 export function rowsOfFile(spec: ModelSpec, file: PlanFile): RowsOfFile {
-  const sites = allSites(spec);
+  const sites = linearSites(spec);
   const names = new Set(sites.map((site) => spec.names.linear(site)));
   const strange = Object.keys(file.linears).find((name) => !names.has(name));
   if (strange !== undefined) {
     throw inputError(
       `The plan has an entry ${strange.slice(0, 100)}, but the model has no such linear; ` +
-        `it has ${LINEAR_ROLES.length} in each of ${spec.layers} blocks, like ${spec.names.linear(sites[0])}.`,
+        `it has ${spec.linears.length} in each of ${spec.layers} blocks, like ${spec.names.linear(sites[0])}.`,
     );
   }
   const init = inInput(() => checkedInit(file.method, file.init as Init | undefined));

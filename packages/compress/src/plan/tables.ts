@@ -43,7 +43,7 @@ export function rowTensors(row: TableRow): TensorPlan[] {
 }
 
 function tableRow(spec: ModelSpec, part: TableRow["part"], options: TableOptions): TableRow {
-  const [rows, cols] = [spec.vocabSize, spec.hiddenSize];
+  const [rows, cols] = [spec.vocabSize, spec.ends.embeddingSize];
   const name = part === "head" ? spec.names.head : spec.names.embedding;
   const { method } = AUTO;
   const { paths, envelope, midScale } = methodForm(method);

@@ -39,7 +39,7 @@ export async function calibrateRun(context: CalibrationContext): Promise<Calibra
     });
     return momentsToArtefact(moments);
   });
-  return { moments: momentsFromArtefact(artefact), key, tokens: some.count * some.seqlen };
+  return { moments: momentsFromArtefact(model.spec, artefact), key, tokens: some.count * some.seqlen };
 }
 
 /** Whether the options (or the default) ask for ranks by predicted loss. */

@@ -1,5 +1,5 @@
 /** Blocks as artefacts of the ledger: with latents while training may go on, packed signs at the end. */
-import { LINEAR_ROLES, type LinearRole, type Model } from "@subbit/core";
+import type { LinearRole, Model } from "@subbit/core";
 import type { Artefact } from "../ledger/artefact.js";
 import type { PlanRow } from "../plan/plan.js";
 import { emptyState } from "./from-plan.js";
@@ -29,7 +29,7 @@ export async function blockFromArtefact(
 ): Promise<BlockState> {
   const dense = await readDenseBlock(model, layer);
   const linears = {} as Record<LinearRole, LinearState>;
-  for (const role of LINEAR_ROLES) {
+  for (const role of model.spec.linears) {
     const row = rows.find(({ site }) => site.layer === layer && site.role === role)!;
     linears[role] = row.kind === "dense" ? dense.linears[role] : emptyState(row, dense.linears[role].bias);
   }

@@ -1,12 +1,12 @@
 /** A block under training as feeds of the engine's block programs: signs as f32, everything else shared with the state. */
-import { LINEAR_ROLES, type LinearRole } from "@subbit/core";
+import type { LinearRole } from "@subbit/core";
 import type { BlockForms, LinearForm, WeightFeeds } from "@subbit/engine";
 import { linearArrays, type LinearState } from "./linear-state.js";
-import { type BlockState, NORM_ROLES } from "./state.js";
+import { type BlockState, linearsOf, normsOf } from "./state.js";
 
 /** The forms of a block, as the engine's programs want them. */
 export function blockForms(block: BlockState): BlockForms {
-  return Object.fromEntries(LINEAR_ROLES.map((role) => [role, formOf(block.linears[role])])) as Record<
+  return Object.fromEntries(linearsOf(block).map(([role, linear]) => [role, formOf(linear)])) as Record<
     LinearRole,
     LinearForm
   >;
@@ -40,17 +40,15 @@ export function writeSigns(latents: Float32Array, signs: Float32Array): void {
 /** Feeds of a block. Scales, norms, weights and biases are the state's own arrays; signs are made from the latents. */
 export function stateFeeds(block: BlockState): WeightFeeds {
   const feeds: WeightFeeds = {};
-  for (const role of LINEAR_ROLES) {
-    const linear = block.linears[role];
+  for (const [role, linear] of linearsOf(block)) {
     for (const [name, array] of linearArrays(linear)) {
       const isLatent = signsName(name) !== name;
       feeds[`${role}.${signsName(name)}`] = isLatent ? signsOf(array) : array;
     }
     if (linear.bias) feeds[`${role}.bias`] = linear.bias;
   }
-  for (const role of NORM_ROLES) {
-    feeds[`${role}.weight`] = block.norms[role].weight;
-    const { bias } = block.norms[role];
+  for (const [role, { weight, bias }] of normsOf(block)) {
+    feeds[`${role}.weight`] = weight;
     if (bias) feeds[`${role}.bias`] = bias;
   }
   return feeds;

@@ -43,9 +43,9 @@ export async function statePerplexity(
         windows,
         Array.from({ length: batch }, (_, i) => begin + i),
       );
-      let hidden = embed(state.ends.embedding, spec.hiddenSize, ids);
-      for (const { forms, feeds } of blocks) {
-        const program = await programs.get(forms, { mode: "forward", batch, tokens: seqlen });
+      let hidden = embed(spec, state.ends, ids, seqlen);
+      for (const [layer, { forms, feeds }] of blocks.entries()) {
+        const program = await programs.get(forms, { mode: "forward", layer, batch, tokens: seqlen });
         hidden = (await program.run({ ...feeds, hidden }))["out"]!;
       }
       const { tokenLoss } = await head.run(ids.length, endsFeeds(state.ends), {

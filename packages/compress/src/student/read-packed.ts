@@ -3,7 +3,6 @@ import {
   denseValues,
   type FactoredPath,
   type Linear,
-  LINEAR_ROLES,
   type LinearRole,
   type Model,
   type NormRole,
@@ -12,7 +11,7 @@ import {
 } from "@subbit/core";
 import type { LinearState, PathState } from "./linear-state.js";
 import { type ModelState, readEnds } from "./model-state.js";
-import { type BlockState, NORM_ROLES, type NormState } from "./state.js";
+import { type BlockState, type NormState } from "./state.js";
 
 /**
  * Every block widened to f32; the arrays are the caller's to change.
@@ -23,10 +22,10 @@ export async function readPackedState(model: Model, magnitude: number): Promise<
   const blocks: BlockState[] = [];
   for (let layer = 0; layer < model.spec.layers; layer++) {
     const linears = {} as Record<LinearRole, LinearState>;
-    for (const role of LINEAR_ROLES)
+    for (const role of model.spec.linears)
       linears[role] = linearState(await model.linear({ layer, role }), magnitude);
     const norms = {} as Record<NormRole, NormState>;
-    for (const role of NORM_ROLES) norms[role] = await model.norm({ layer, role });
+    for (const role of model.spec.norms) norms[role] = await model.norm({ layer, role });
     blocks.push({ linears, norms });
   }
   return { blocks, ends: await readEnds(model) };

@@ -7,7 +7,8 @@ const FINAL_NORM = "final-norm.weight";
 
 /** Everything that training may have moved; arrays are shared with the state. */
 export function stateToArrays({ blocks, ends }: ModelState): Map<string, Float32Array> {
-  const arrays = new Map([[FINAL_NORM, ends.finalNorm.weight]]);
+  const arrays = new Map<string, Float32Array>();
+  if (ends.finalNorm) arrays.set(FINAL_NORM, ends.finalNorm.weight);
   for (const [layer, block] of blocks.entries()) {
     for (const [name, array] of blockToArrays(block)) arrays.set(`${layer}.${name}`, array);
   }
@@ -19,7 +20,7 @@ export function stateWithArrays(
   { blocks, ends }: ModelState,
   arrays: ReadonlyMap<string, Float32Array>,
 ): ModelState {
-  const weight = arrays.get(FINAL_NORM) ?? ends.finalNorm.weight;
+  const weight = arrays.get(FINAL_NORM);
   return {
     blocks: blocks.map((block, layer) => {
       const prefix = `${layer}.`;
@@ -28,6 +29,6 @@ export function stateWithArrays(
       );
       return withArrays(block, new Map(own));
     }),
-    ends: { ...ends, finalNorm: { ...ends.finalNorm, weight } },
+    ends: { ...ends, ...(weight && { finalNorm: { ...ends.finalNorm, weight } }) },
   };
 }

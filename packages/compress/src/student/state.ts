@@ -4,7 +4,7 @@
  * A latent carries a sign (its own) and, in training, how firmly it holds it. Latents have unit mean magnitude by rows
  * and columns, so that one surrogate width fits every matrix; only their signs reach the packed file.
  */
-import { LINEAR_ROLES, type LinearRole, type NormRole } from "@subbit/core";
+import type { LinearRole, NormRole } from "@subbit/core";
 import { linearArrays, type LinearState, withLinearArrays } from "./linear-state.js";
 
 export interface NormState {
@@ -12,24 +12,31 @@ export interface NormState {
   readonly bias?: Float32Array;
 }
 
+/** By role, in the order of `ModelSpec.linears` and `ModelSpec.norms`: a block has the roles of its family. */
 export interface BlockState {
   readonly linears: Readonly<Record<LinearRole, LinearState>>;
   readonly norms: Readonly<Record<NormRole, NormState>>;
 }
 
-export const NORM_ROLES: readonly NormRole[] = ["attention-norm", "mlp-norm"];
+/** The linears a block has. */
+export function linearsOf({ linears }: BlockState): [LinearRole, LinearState][] {
+  return Object.entries(linears) as [LinearRole, LinearState][];
+}
+
+/** The norms a block has. */
+export function normsOf({ norms }: BlockState): [NormRole, NormState][] {
+  return Object.entries(norms) as [NormRole, NormState][];
+}
 
 /** Every array of a block by a stable name, such as `q.paths.0.outLatents` or `attention-norm.weight`. */
 export function blockArrays(block: BlockState): Map<string, Float32Array> {
   const arrays = new Map<string, Float32Array>();
-  for (const role of LINEAR_ROLES) {
-    const linear = block.linears[role];
+  for (const [role, linear] of linearsOf(block)) {
     for (const [name, array] of linearArrays(linear)) arrays.set(`${role}.${name}`, array);
     if (linear.bias) arrays.set(`${role}.bias`, linear.bias);
   }
-  for (const role of NORM_ROLES) {
-    arrays.set(`${role}.weight`, block.norms[role].weight);
-    const { bias } = block.norms[role];
+  for (const [role, { weight, bias }] of normsOf(block)) {
+    arrays.set(`${role}.weight`, weight);
     if (bias) arrays.set(`${role}.bias`, bias);
   }
   return arrays;
@@ -41,15 +48,13 @@ export function withArrays(block: BlockState, arrays: ReadonlyMap<string, Float3
   const bias = (role: string, old: Float32Array | undefined) =>
     old ? { bias: take(`${role}.bias`, old) } : {};
   const linears = Object.fromEntries(
-    LINEAR_ROLES.map((role) => {
-      const linear = block.linears[role];
+    linearsOf(block).map(([role, linear]) => {
       const own = withLinearArrays(linear, (name, old) => take(`${role}.${name}`, old));
       return [role, { ...own, ...bias(role, linear.bias) }];
     }),
   ) as Record<LinearRole, LinearState>;
   const norms = Object.fromEntries(
-    NORM_ROLES.map((role) => {
-      const norm = block.norms[role];
+    normsOf(block).map(([role, norm]) => {
       return [role, { weight: take(`${role}.weight`, norm.weight), ...bias(role, norm.bias) }];
     }),
   ) as Record<NormRole, NormState>;

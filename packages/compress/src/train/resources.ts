@@ -1,5 +1,5 @@
 /** What a training will need of memory and disk, from shapes alone, checked before it starts. */
-import { LINEAR_ROLES, type Model } from "@subbit/core";
+import type { Model } from "@subbit/core";
 import { BASE_BYTES, scratchBytes, trainedArrays } from "../pipeline/resources.js";
 import type { TrainOptions } from "./options.js";
 
@@ -26,12 +26,12 @@ export function estimateTraining(options: TrainOptions, memoryLimit: number): Tr
   // The best state so far.
   const best = evaluation ? 1 : 0;
   const trained = signs * F32 * (arrays.memory + best);
-  const blockWeights = LINEAR_ROLES.reduce((sum, role) => {
+  const blockWeights = spec.linears.reduce((sum, role) => {
     const { rows, cols } = spec.linearShapes[role];
     return sum + rows * cols;
   }, 0);
   // The student's and the teacher's.
-  const ends = 2 * spec.vocabSize * spec.hiddenSize * F32 * (spec.tiedHead ? 1 : 2);
+  const ends = 2 * spec.vocabSize * spec.ends.embeddingSize * F32 * (spec.tiedHead ? 1 : 2);
   const batch = Math.max(recipe.batch, evaluation ? EVALUATION_BATCH : 1);
   const scratch = scratchBytes(spec, batch, data.seqlen, recipe);
   const least = BASE_BYTES + ends + 3 * blockWeights * F32 + scratch + trained;

@@ -1,5 +1,12 @@
 /** A student after training as the model that core's writer takes: what training does not move stays as its file had it. */
-import { type Linear, type LinearSite, type Model, type PackedModel, storedForm } from "@subbit/core";
+import {
+  endMatrix,
+  type Linear,
+  type LinearSite,
+  type Model,
+  type PackedModel,
+  storedForm,
+} from "@subbit/core";
 import { normAt, type PackingInfo, roundedNorm } from "../package/packed-model.js";
 import type { ModelState } from "../student/model-state.js";
 import { packedLinear } from "../student/packed-linear.js";
@@ -16,9 +23,11 @@ export function trainedModel(student: Model, state: ModelState, info: PackingInf
     linear: (site) => trainedLinear(student, state, site),
     method: (site) => methodOf(manifest?.linears[spec.names.linear(site)]),
     tableMethod: (table) => (table === "head" ? headMethod : embeddingMethod),
-    norm: (site) => Promise.resolve(roundedNorm(normAt(state, site))),
+    norm: (site) => Promise.resolve(roundedNorm(normAt(state, site), spec.norm.weightOffset)),
     embedding: () => student.embedding(),
     head: () => student.head(),
+    ...(student.positions && { positions: () => endMatrix(student, "positions") }),
+    ...(student.projection && { projection: (end) => endMatrix(student, end) }),
     ...info,
   };
 }

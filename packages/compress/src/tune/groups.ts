@@ -17,15 +17,27 @@ const DBF: LinearGroups = [
 /** Groups that differ from those of the forward pass, by method, under the schedules of the papers' own code. */
 const OFFICIAL: Partial<Record<Method, LinearGroups>> = { dbf: DBF };
 
-/** The groups of a block, in order. */
-export function linearGroups(method: Method, schedule: Schedule): LinearGroups {
-  return (schedule === "official" ? OFFICIAL[method] : undefined) ?? FORWARD;
+/** The groups of a block with the linears `linears`, in order. */
+export function linearGroups(
+  method: Method,
+  schedule: Schedule,
+  linears: readonly LinearRole[],
+): LinearGroups {
+  return among((schedule === "official" ? OFFICIAL[method] : undefined) ?? FORWARD, linears);
 }
 
 /** The linear whose input stands for that of `role`: q, k and v read the same one, and so do gate and up. */
-export function inputOwner(role: LinearRole): LinearRole {
-  return FORWARD.find((group) => group.includes(role))?.[0] ?? role;
+export function inputOwner(role: LinearRole, linears: readonly LinearRole[]): LinearRole {
+  return among(FORWARD, linears).find((group) => group.includes(role))?.[0] ?? role;
 }
 
 /** One linear for each distinct input of a block. */
-export const INPUT_OWNERS: readonly LinearRole[] = FORWARD.map((group) => group[0]);
+export function inputOwners(linears: readonly LinearRole[]): LinearRole[] {
+  return among(FORWARD, linears).map((group) => group[0]);
+}
+
+function among(groups: LinearGroups, linears: readonly LinearRole[]): LinearGroups {
+  return groups
+    .map((group) => group.filter((role) => linears.includes(role)))
+    .filter((group) => group.length > 0);
+}

@@ -24,6 +24,8 @@ export interface BlockData {
   /** Windows. */
   readonly count: number;
   readonly seqlen: number;
+  /** The block's number. */
+  readonly layer: number;
 }
 
 export interface TrainBlockOptions extends OptimizerSettings {
@@ -61,7 +63,13 @@ export async function trainBlock(
   const batch = Math.min(options.batch, data.count);
   const trainer = new BlockTrainer(spec, copyBlock(state), { rates });
   const tune = () =>
-    programs.get(trainer.forms, { batch, tokens: data.seqlen, mode: "tune", trainable: trainer.trainable });
+    programs.get(trainer.forms, {
+      batch,
+      tokens: data.seqlen,
+      layer: data.layer,
+      mode: "tune",
+      trainable: trainer.trainable,
+    });
   const lossBefore = await sampleLoss(trainer, data, programs);
   const buffers = BlockTrainer.gradientBuffers(await tune());
   const stepsPerEpoch = Math.ceil(data.count / batch);
@@ -100,7 +108,12 @@ async function sampleLoss(trainer: BlockTrainer, data: BlockData, programs: Bloc
   let sum = 0;
   for (let i = 0; i < count; i++) {
     const window = Math.floor((i * data.count) / count);
-    const program = await programs.get(trainer.forms, { batch: 1, tokens: data.seqlen, mode: "tune" });
+    const program = await programs.get(trainer.forms, {
+      batch: 1,
+      tokens: data.seqlen,
+      layer: data.layer,
+      mode: "tune",
+    });
     sum += (await runTune(program, trainer, data, [window]))["loss"][0];
   }
   return sum / count;

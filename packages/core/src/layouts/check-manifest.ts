@@ -4,8 +4,9 @@
  */
 import { inputError } from "../errors.js";
 import { expectTensor } from "../linears/read-dense.js";
-import type { Checkpoint } from "../checkpoints/types.js";
-import { LINEAR_ROLES, type LinearShape, type ModelSpec } from "../model/spec.js";
+import type { Checkpoint, TensorInfo } from "../checkpoints/types.js";
+import { checkEnds, expectNorm } from "../model/check-ends.js";
+import { linearSites, normSites, type LinearShape, type ModelSpec } from "../model/spec.js";
 import {
   emptyBytes,
   type LinearEntry,
@@ -23,17 +24,15 @@ export function checkManifest(checkpoint: Checkpoint, spec: ModelSpec, manifest:
     for (const plan of plans) sums[plan.part] += expectPlanned(checkpoint, plan);
   };
   const expected = new Set<string>();
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      const name = spec.names.linear({ layer, role });
-      expected.add(name);
-      addAll(linearTensors(name, expectEntry(checkpoint, manifest, name, spec.linearShapes[role])));
-    }
-    for (const role of ["attention-norm", "mlp-norm"] as const) {
-      sums.norms += expectNorm(checkpoint, spec, spec.names.norm({ layer, role }));
-    }
+  for (const site of linearSites(spec)) {
+    const name = spec.names.linear(site);
+    expected.add(name);
+    addAll(linearTensors(name, expectEntry(checkpoint, manifest, name, spec.linearShapes[site.role])));
   }
-  sums.norms += expectNorm(checkpoint, spec, spec.names.norm({ role: "final-norm" }));
+  for (const site of normSites(spec)) {
+    for (const info of expectNorm(checkpoint, spec, site)) sums.norms += expectPlainFloats(checkpoint, info);
+  }
+  for (const { info, part } of checkEnds(checkpoint, spec)) sums[part] += expectPlainFloats(checkpoint, info);
   const extra = Object.keys(manifest.linears).find((name) => !expected.has(name));
   if (extra !== undefined) {
     throw inputError(
@@ -86,24 +85,21 @@ function expectEntry(
 }
 
 function expectTable(checkpoint: Checkpoint, spec: ModelSpec, entry: TableEntry, what: string): void {
-  if (entry.rows !== spec.vocabSize || entry.cols !== spec.hiddenSize || entry.biasBits !== 0) {
+  const cols = spec.ends.embeddingSize;
+  if (entry.rows !== spec.vocabSize || entry.cols !== cols || entry.biasBits !== 0) {
+    const field = spec.ends.projected ? "word_embed_proj_dim" : "hidden_size";
     throw inputError(
-      `${MANIFEST_FILE} of ${checkpoint.name} gives the ${what} the shape [${entry.rows}, ${entry.cols}]${entry.biasBits ? " and a bias" : ""}, but config.json asks for [${spec.vocabSize}, ${spec.hiddenSize}] (vocab_size, hidden_size).`,
+      `${MANIFEST_FILE} of ${checkpoint.name} gives the ${what} the shape [${entry.rows}, ${entry.cols}]${entry.biasBits ? " and a bias" : ""}, but config.json asks for [${spec.vocabSize}, ${cols}] (vocab_size, ${field}).`,
     );
   }
 }
 
-function expectNorm(checkpoint: Checkpoint, spec: ModelSpec, name: string): number {
-  const plan: TensorPlan = {
-    name: `${name}.weight`,
-    dtypes: ["F32", "F16", "BF16"],
-    shape: [spec.hiddenSize],
-    part: "norms",
-  };
-  const bytes = expectPlanned(checkpoint, plan);
-  return spec.norm.kind === "layer"
-    ? bytes + expectPlanned(checkpoint, { ...plan, name: `${name}.bias` })
-    : bytes;
+/** Norms and the matrices at the ends are stored as floats of 16 or 32 bits; the bytes. */
+function expectPlainFloats(checkpoint: Checkpoint, { name, dtype, bytes }: TensorInfo): number {
+  if (["F32", "F16", "BF16"].includes(dtype)) return bytes;
+  throw inputError(
+    `Tensor ${name} of ${checkpoint.name} has dtype ${dtype}, but ${MANIFEST_FILE} asks for F32 or F16 or BF16.`,
+  );
 }
 
 /** Checks one tensor; its bytes. */

@@ -7,8 +7,9 @@ import { denseRow } from "../linears/dense-linear.js";
 import { balanceScales, canonicalisePath, reconstructRows } from "../linears/factored-linear.js";
 import { balanceOneBit, canonicaliseOneBit, oneBitMatrix } from "../linears/onebit-linear.js";
 import type { FactoredLinear, FactoredPath, Linear, OneBitLinear, Table } from "../linears/types.js";
-import type { Model } from "../model/model.js";
-import { LINEAR_ROLES, type NormSite } from "../model/spec.js";
+import { endMatrix, type Model } from "../model/model.js";
+import { endTensors } from "../model/check-ends.js";
+import { normSites } from "../model/spec.js";
 import type { OnProgress } from "../progress.js";
 
 export interface CompareOptions {
@@ -35,23 +36,25 @@ export async function maxWeightDifference(a: Model, b: Model, options: CompareOp
     worst = Math.max(worst, difference);
   };
   note(await tableDifference(await a.embedding(), await b.embedding(), options.signal));
-  const total = spec.layers * LINEAR_ROLES.length;
+  const total = spec.layers * spec.linears.length;
   let done = 0;
-  const norm = async (site: NormSite): Promise<void> => {
-    const [left, right] = [await a.norm(site), await b.norm(site)];
-    note(vectorDifference(left.weight, right.weight));
-    note(vectorDifference(left.bias, right.bias));
-  };
   for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
+    for (const role of spec.linears) {
       const [left, right] = [await a.linear({ layer, role }), await b.linear({ layer, role })];
       note(await linearDifference(left, right, options.signal));
       note(vectorDifference(left.bias, right.bias));
       options.onProgress?.({ stage: "compare", done: ++done, total, unit: "linears" });
     }
-    for (const role of ["attention-norm", "mlp-norm"] as const) await norm({ layer, role });
   }
-  await norm({ role: "final-norm" });
+  for (const site of normSites(spec)) {
+    const [left, right] = [await a.norm(site), await b.norm(site)];
+    note(vectorDifference(left.weight, right.weight));
+    note(vectorDifference(left.bias, right.bias));
+  }
+  for (const { end } of endTensors(spec)) {
+    const [left, right] = [await endMatrix(a, end), await endMatrix(b, end)];
+    note(await tableDifference(left, right, options.signal));
+  }
   if (!spec.tiedHead) note(await tableDifference(await a.head(), await b.head(), options.signal));
   return worst;
 }

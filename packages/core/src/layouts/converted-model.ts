@@ -1,7 +1,7 @@
 /** An open model of any layout as one that the subbit layout's writer takes. */
 import { losslessWidth } from "../linears/round-scales.js";
 import type { Linear, ScaleBits } from "../linears/types.js";
-import { packedEntry, type Model } from "../model/model.js";
+import { endMatrix, packedEntry, type Model } from "../model/model.js";
 import type { PackedModel } from "./subbit-write.js";
 
 export interface ConvertedModelOptions {
@@ -30,6 +30,8 @@ export function convertedModel(model: Model, { writtenBy, scaleBits }: Converted
     norm: (site) => model.norm(site),
     embedding: () => model.embedding(),
     head: () => model.head(),
+    ...(model.positions && { positions: () => endMatrix(model, "positions") }),
+    ...(model.projection && { projection: (end) => endMatrix(model, end) }),
     ...(manifest && {
       tableMethod: (table) => {
         const entry = manifest[table];

@@ -4,8 +4,9 @@ import { SubbitError } from "../errors.js";
 import { denseValues } from "../linears/dense-linear.js";
 import { tableValues } from "../linears/table.js";
 import type { DenseLinear, Linear, Table } from "../linears/types.js";
+import { endTensors } from "../model/check-ends.js";
 import { modelSpec } from "../model/families/registry.js";
-import type { Model } from "../model/model.js";
+import { endMatrix, type Model } from "../model/model.js";
 import type { NormSite } from "../model/spec.js";
 import { asBytes } from "../tensors/bytes.js";
 import { exactBytes } from "./write-parts.js";
@@ -25,10 +26,22 @@ export function vectorTensor(model: Model, name: string, values: Float32Array): 
 export async function normTensors(model: Model, site: NormSite): Promise<TensorToWrite[]> {
   const name = model.spec.names.norm(site);
   const { weight, bias } = await model.norm(site);
+  const { weightOffset } = model.spec.norm;
+  const stored = weightOffset === 0 ? weight : weight.map((value) => value - weightOffset);
   return [
-    vectorTensor(model, `${name}.weight`, weight),
+    vectorTensor(model, `${name}.weight`, stored),
     ...(bias === undefined ? [] : [vectorTensor(model, `${name}.bias`, bias)]),
   ];
+}
+
+/** Learned positions and the matrices at the ends, where the spec has them. */
+export async function endTensorsOf(model: Model): Promise<TensorToWrite[]> {
+  const tensors: TensorToWrite[] = [];
+  for (const { end, name } of endTensors(model.spec)) {
+    const read = (): Promise<DenseLinear> => endMatrix(model, end);
+    tensors.push(matrixTensor(name, await read(), read));
+  }
+  return tensors;
 }
 
 /**
@@ -70,8 +83,9 @@ export async function tableTensor(model: Model, which: "embedding" | "head"): Pr
 
 /** Divisors of the rotary frequencies that config.json alone does not give; `undefined` where it does. */
 export function ropeFactors(model: Model): Float32Array | undefined {
-  const plain = modelSpec(model.checkpoint.config).rope.inverseFrequencies;
-  const actual = model.spec.rope.inverseFrequencies;
+  const plain = modelSpec(model.checkpoint.config).layerKinds[0].rope?.inverseFrequencies;
+  const actual = model.spec.layerKinds[0].rope?.inverseFrequencies;
+  if (plain === undefined || actual === undefined) return undefined;
   if (plain.every((frequency, i) => frequency === actual[i])) return undefined;
   return Float32Array.from(plain, (frequency, i) => frequency / actual[i]);
 }

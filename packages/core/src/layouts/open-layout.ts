@@ -5,7 +5,7 @@
 import { inputError } from "../errors.js";
 import type { Checkpoint, TensorInfo } from "../checkpoints/types.js";
 import { requireTensor } from "../checkpoints/shapes.js";
-import { LINEAR_ROLES, type ModelSpec } from "../model/spec.js";
+import { linearSites, type ModelSpec } from "../model/spec.js";
 import type { OfficialLayout, OpenedLayout, StoredLinear } from "./official-layout.js";
 
 /** The checkpoint as the layout's base model would have it: names and config; bytes are read from the original. */
@@ -45,12 +45,10 @@ export function openLayout(
   spec: ModelSpec,
 ): OpenedLayout {
   const linears = new Map<string, StoredLinear>();
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      const name = spec.names.linear({ layer, role });
-      const stored = layout.linear(view, name, spec.linearShapes[role]);
-      if (stored !== undefined) linears.set(name, stored);
-    }
+  for (const site of linearSites(spec)) {
+    const name = spec.names.linear(site);
+    const stored = layout.linear(view, name, spec.linearShapes[site.role]);
+    if (stored !== undefined) linears.set(name, stored);
   }
   return { name: layout.name, linears, dropsBias: layout.dropsBias === true, original };
 }

@@ -7,10 +7,17 @@ import type { TensorToWrite } from "../checkpoints/safetensors/encode.js";
 import type { Linear } from "../linears/types.js";
 import type { ModelConfig } from "../model/config-fields.js";
 import { ROPE_FACTORS, type Model } from "../model/model.js";
-import { LINEAR_ROLES, type LinearSite } from "../model/spec.js";
+import type { LinearSite } from "../model/spec.js";
 import type { OnProgress } from "../progress.js";
 import { asBytes } from "../tensors/bytes.js";
-import { matrixTensor, normTensors, ropeFactors, tableTensor, vectorTensor } from "./model-tensors.js";
+import {
+  matrixTensor,
+  endTensorsOf,
+  normTensors,
+  ropeFactors,
+  tableTensor,
+  vectorTensor,
+} from "./model-tensors.js";
 import type {
   EncodedTensor,
   EncodeOptions,
@@ -127,20 +134,19 @@ async function modelTensors(
   ofLinear: LinearTensors,
 ): Promise<TensorToWrite[]> {
   const { spec } = model;
-  const tensors: TensorToWrite[] = [await tableTensor(model, "embedding")];
-  const total = spec.layers * LINEAR_ROLES.length;
+  const tensors: TensorToWrite[] = [await tableTensor(model, "embedding"), ...(await endTensorsOf(model))];
+  const total = spec.layers * spec.linears.length;
   let done = 0;
   for (let layer = 0; layer < spec.layers; layer++) {
-    tensors.push(...(await normTensors(model, { layer, role: "attention-norm" })));
-    tensors.push(...(await normTensors(model, { layer, role: "mlp-norm" })));
-    for (const role of LINEAR_ROLES) {
+    for (const role of spec.norms) tensors.push(...(await normTensors(model, { layer, role })));
+    for (const role of spec.linears) {
       throwIfAborted(signal);
       const site: LinearSite = { layer, role };
       tensors.push(...ofLinear(site, spec.names.linear(site), await model.linear(site)));
       onProgress?.({ stage: "read", done: ++done, total, unit: "linears" });
     }
   }
-  tensors.push(...(await normTensors(model, { role: "final-norm" })));
+  if (spec.ends.finalNorm) tensors.push(...(await normTensors(model, { role: "final-norm" })));
   if (!spec.tiedHead) tensors.push(await tableTensor(model, "head"));
   return tensors;
 }

@@ -4,12 +4,14 @@
  */
 import { declaredBytes, type TensorToWrite } from "../checkpoints/safetensors/encode.js";
 import { SubbitError } from "../errors.js";
+import { denseValues } from "../linears/dense-linear.js";
 import { narrowVector, type NarrowVector } from "../linears/narrow.js";
-import type { Linear, Table } from "../linears/types.js";
+import type { DenseLinear, Linear, Table } from "../linears/types.js";
+import { endTensors } from "../model/check-ends.js";
 import type { ModelConfig } from "../model/config-fields.js";
 import { modelSpec } from "../model/families/registry.js";
 import { ROPE_FACTORS } from "../model/model.js";
-import { LINEAR_ROLES, type LinearSite, type ModelSpec, type NormSite } from "../model/spec.js";
+import type { LinearSite, ModelSpec, NormSite, Projection } from "../model/spec.js";
 import {
   emptyBytes,
   FORMAT_VERSION,
@@ -36,6 +38,9 @@ export interface PackedModel {
   embedding(): Promise<Table>;
   /** Asked only when the spec's head is not tied. */
   head(): Promise<Table>;
+  /** Asked where the spec has learned positions, and for the matrices at its ends; stored in 16 bits where every value fits exactly. */
+  positions?(): Promise<DenseLinear>;
+  projection?(end: Projection): Promise<DenseLinear>;
   /** The program that writes, `subbit 0.1.0`. */
   readonly writtenBy: string;
   readonly recipe: SubbitManifest["recipe"];
@@ -73,17 +78,26 @@ export async function planSubbit(model: PackedModel): Promise<SubbitPlan> {
   };
 
   const embedding = await addTable(names.embedding, "embedding");
+  for (const { end, name, shape, part } of endTensors(spec)) {
+    const matrix = await (end === "positions" ? model.positions?.() : model.projection?.(end));
+    if (matrix === undefined) {
+      throw new SubbitError("internal", `The model to write has no ${name}, which its spec asks for.`);
+    }
+    const { dtype, bytes: data } = narrowVector(denseValues(matrix));
+    add({ tensor: { name, dtype, shape, data }, part });
+  }
   const linears: Record<string, LinearEntry> = {};
   const addNorm = async (site: NormSite): Promise<void> => {
     const { weight, bias } = await model.norm(site);
     const name = names.norm(site);
-    add({ tensor: vectorTensor(`${name}.weight`, narrowVector(weight)), part: "norms" });
+    const { weightOffset } = spec.norm;
+    const stored = weightOffset === 0 ? weight : weight.map((value) => value - weightOffset);
+    add({ tensor: vectorTensor(`${name}.weight`, narrowVector(stored)), part: "norms" });
     if (bias !== undefined) add({ tensor: vectorTensor(`${name}.bias`, narrowVector(bias)), part: "norms" });
   };
   for (let layer = 0; layer < spec.layers; layer++) {
-    await addNorm({ layer, role: "attention-norm" });
-    await addNorm({ layer, role: "mlp-norm" });
-    for (const role of LINEAR_ROLES) {
+    for (const role of spec.norms) await addNorm({ layer, role });
+    for (const role of spec.linears) {
       const site: LinearSite = { layer, role };
       const name = names.linear(site);
       const linear = await model.linear(site);
@@ -93,7 +107,7 @@ export async function planSubbit(model: PackedModel): Promise<SubbitPlan> {
       planned.tensors.forEach(add);
     }
   }
-  await addNorm({ role: "final-norm" });
+  if (spec.ends.finalNorm) await addNorm({ role: "final-norm" });
   const head = spec.tiedHead ? undefined : await addTable(names.head, "head");
   const ropeFactors = ropeFactorsOf(model);
   if (ropeFactors !== undefined) tensors.push(vectorTensor(ROPE_FACTORS, narrowVector(ropeFactors)));
@@ -125,8 +139,10 @@ function packedConfig(config: ModelConfig): ModelConfig {
 
 /** Divisors that turn the config's inverse frequencies into the spec's; `undefined` when they are equal already. */
 function ropeFactorsOf(model: PackedModel): Float32Array | undefined {
-  const plain = modelSpec(model.config).rope.inverseFrequencies;
-  const actual = model.spec.rope.inverseFrequencies;
+  const [plain, actual] = [modelSpec(model.config), model.spec].map(
+    ({ layerKinds }) => layerKinds[0].rope?.inverseFrequencies,
+  );
+  if (plain === undefined || actual === undefined) return undefined;
   if (plain.every((frequency, i) => frequency === actual[i])) return undefined;
   return Float32Array.from(plain, (frequency, i) => frequency / actual[i]);
 }

@@ -215,13 +215,15 @@ describe("the subbit layout", () => {
   it("keeps rope factors that config.json does not know", async () => {
     const packed = randomModel();
     const factors = [1, 2, 3, 4];
-    const inverseFrequencies = packed.spec.rope.inverseFrequencies.map(
-      (frequency, i) => frequency / factors[i],
-    );
+    const rope = packed.spec.layerKinds[0].rope!;
+    const inverseFrequencies = rope.inverseFrequencies.map((frequency, i) => frequency / factors[i]);
     const folder = join(root, "rope");
-    await writeSubbit(folder, { ...packed, spec: { ...packed.spec, rope: { inverseFrequencies } } });
+    await writeSubbit(folder, {
+      ...packed,
+      spec: { ...packed.spec, layerKinds: [{ rope: { ...rope, inverseFrequencies } }] },
+    });
     const model = await openAt(folder);
-    expect(model.spec.rope.inverseFrequencies).toEqual(inverseFrequencies);
+    expect(model.spec.layerKinds[0].rope?.inverseFrequencies).toEqual(inverseFrequencies);
     await model.close();
   });
 

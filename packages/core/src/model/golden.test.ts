@@ -10,8 +10,9 @@ import { fileSource, folderFiles } from "../node/file-source.js";
 import { openModel } from "./open-model.js";
 import { referenceForward } from "./reference.js";
 
-const SHARED = "../shared/fixtures";
+const SHARED = join(process.env.SUBBIT_SHARED ?? "../shared", "fixtures");
 const LOCAL = "packages/core/test/data";
+const FAMILIES = join(LOCAL, "families");
 
 interface Tolerance {
   readonly atol: number;
@@ -31,20 +32,32 @@ function expectWithin(got: Float32Array, want: Float32Array, { atol, rtol }: Tol
   expect(worst, what).toBeLessThanOrEqual(atol);
 }
 
+/** Files of expected values: one, or one on each side of longrope's switch. */
+function expectedFiles(folder: string): string[] {
+  return readdirSync(folder).filter((name) => /^expected.*\.safetensors$/.test(name));
+}
+
 async function compareWithGolden(folder: string, configFile: string): Promise<void> {
   const meta = JSON.parse(readFileSync(join(folder, "meta.json"), "utf8")) as {
     tolerance: { logits: Tolerance; hidden: Tolerance };
   };
-  const golden = await openSafetensors(await fileSource(join(folder, "expected.safetensors")));
   const model = await openModel(await openCheckpoint(withConfig(folder, configFile)));
-  const ids = [...(await golden.readF32("input_ids"))];
-  const output = await referenceForward(model, ids);
-  expectWithin(output.logits, await golden.readF32("logits"), meta.tolerance.logits, "logits");
-  expect(output.hidden.length).toBe(model.spec.layers + 1);
-  for (const [i, hidden] of output.hidden.entries()) {
-    expectWithin(hidden, await golden.readF32(`hidden.${i}`), meta.tolerance.hidden, `hidden.${i}`);
+  for (const file of expectedFiles(folder)) {
+    const golden = await openSafetensors(await fileSource(join(folder, file)));
+    const ids = [...(await golden.readF32("input_ids"))];
+    const output = await referenceForward(model, ids);
+    expectWithin(output.logits, await golden.readF32("logits"), meta.tolerance.logits, `${file}, logits`);
+    expect(output.hidden.length).toBe(model.spec.layers + 1);
+    for (const [i, hidden] of output.hidden.entries()) {
+      expectWithin(
+        hidden,
+        await golden.readF32(`hidden.${i}`),
+        meta.tolerance.hidden,
+        `${file}, hidden.${i}`,
+      );
+    }
+    await golden.close();
   }
-  await golden.close();
   await model.close();
 }
 
@@ -76,8 +89,40 @@ describe("the reference forward pass", () => {
     await model.close();
   });
 
+  it.each(readdirSync(FAMILIES).filter((name) => !name.endsWith(".md")))(
+    "gives transformers' logits and greedy tokens for the %s kept here",
+    async (name) => {
+      const folder = join(FAMILIES, name);
+      const { logits } = (
+        JSON.parse(readFileSync(join(folder, "meta.json"), "utf8")) as { tolerance: { logits: Tolerance } }
+      ).tolerance;
+      const model = await openModel(await openCheckpoint(folderFiles(folder)));
+      for (const file of expectedFiles(folder)) {
+        const golden = await openSafetensors(await fileSource(join(folder, file)));
+        const output = await referenceForward(model, [...(await golden.readF32("input_ids"))]);
+        expectWithin(output.logits, await golden.readF32("logits"), logits, file);
+        const prompt = [...(await golden.readF32("greedy_prompt"))];
+        const greedy = [...(await golden.readF32("greedy"))];
+        // Every token follows from those before it, so one pass over all of them tells.
+        const all = await referenceForward(model, [...prompt, ...greedy]);
+        const { vocabSize } = model.spec;
+        // Where longrope changes its factors on the way, a single pass has the long ones throughout.
+        const above = model.spec.layerKinds[0].rope?.long?.above ?? Infinity;
+        if (prompt.length <= above && prompt.length + greedy.length > above) continue;
+        const chosen = greedy.map((_, i) => {
+          const at = (prompt.length + i - 1) * vocabSize;
+          const row = all.logits.subarray(at, at + vocabSize);
+          return row.indexOf(row.reduce((a, b) => Math.max(a, b), -Infinity));
+        });
+        expect(chosen, file).toEqual(greedy);
+        await golden.close();
+      }
+      await model.close();
+    },
+  );
+
   const models = join(SHARED, "models");
-  const variants = existsSync(models) ? readdirSync(models).filter((name) => name.startsWith("llama")) : [];
+  const variants = existsSync(models) ? readdirSync(models) : [];
   const cases = variants.flatMap((name) => [
     { name, config: "config.json" },
     { name, config: "config.v5.json" },

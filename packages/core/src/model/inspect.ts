@@ -9,7 +9,8 @@ import {
 } from "../layouts/manifest.js";
 import { linearTensors, matrixTensors, tableTensors } from "../layouts/subbit-tensors.js";
 import { packedEntry, type Model } from "./model.js";
-import { LINEAR_ROLES, type LinearSite, type NormSite } from "./spec.js";
+import { endTensors } from "./check-ends.js";
+import { linearSites, normHasBias, normSites, normSize, type LinearSite, type NormSite } from "./spec.js";
 
 export interface LinearReport {
   readonly name: string;
@@ -64,18 +65,18 @@ export function inspectModel(model: Model): ModelReport {
   const { spec, checkpoint } = model;
   const bytes = emptyBytes();
   const linears: LinearReport[] = [];
-  let parameters = spec.vocabSize * spec.hiddenSize * (spec.tiedHead ? 1 : 2);
+  let parameters = spec.vocabSize * spec.ends.embeddingSize * (spec.tiedHead ? 1 : 2);
 
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      const report = reportLinear(model, { layer, role }, bytes);
-      linears.push(report);
-      parameters += report.rows * report.cols + (spec.linearShapes[role].bias ? report.rows : 0);
-    }
-    for (const role of ["attention-norm", "mlp-norm"] as const)
-      parameters += addNorm(model, { layer, role }, bytes);
+  for (const site of linearSites(spec)) {
+    const report = reportLinear(model, site, bytes);
+    linears.push(report);
+    parameters += report.rows * report.cols + (spec.linearShapes[site.role].bias ? report.rows : 0);
   }
-  parameters += addNorm(model, { role: "final-norm" }, bytes);
+  for (const site of normSites(spec)) parameters += addNorm(model, site, bytes);
+  for (const { name, shape, part } of endTensors(spec)) {
+    bytes[part] += tensorBytes(model, name);
+    parameters += shape[0] * shape[1];
+  }
   addTable(model, "embeddings", bytes);
   if (!spec.tiedHead) addTable(model, "head", bytes);
 
@@ -169,9 +170,10 @@ function denseReport(model: Model, name: string, rows: number, cols: number, bit
 function addNorm(model: Model, site: NormSite, bytes: StoredBytes): number {
   const name = model.spec.names.norm(site);
   bytes.norms += tensorBytes(model, `${name}.weight`);
-  if (model.spec.norm.kind === "rms") return model.spec.hiddenSize;
+  const size = normSize(model.spec, site.role);
+  if (!normHasBias(model.spec)) return size;
   bytes.norms += tensorBytes(model, `${name}.bias`);
-  return 2 * model.spec.hiddenSize;
+  return 2 * size;
 }
 
 function addTable(model: Model, part: "embeddings" | "head", bytes: StoredBytes): void {

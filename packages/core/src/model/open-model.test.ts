@@ -13,6 +13,8 @@ import { asBytes } from "../tensors/bytes.js";
 import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from "../tensors/half.js";
 import { modelSpec } from "./families/registry.js";
 import { openModel } from "./open-model.js";
+import { FAMILY_CONFIGS } from "../../test/family-configs.js";
+import { layerKind, type ModelSpec } from "./spec.js";
 
 const CONFIG = {
   model_type: "llama",
@@ -43,11 +45,12 @@ const SHAPES: Readonly<Record<string, readonly number[]>> = {
 async function checkpointOf(
   config: Record<string, unknown> = {},
   shapes: Record<string, readonly number[] | undefined> = {},
+  fill = (length: number): Float32Array => new Float32Array(length).fill(0.5),
 ): Promise<Checkpoint> {
   const tensors = Object.entries({ ...SHAPES, ...shapes }).flatMap(([name, shape]) => {
     if (shape === undefined) return [];
     const length = shape.reduce((product, size) => product * size, 1);
-    return [{ name, dtype: "F32" as const, shape, data: asBytes(new Float32Array(length).fill(0.5)) }];
+    return [{ name, dtype: "F32" as const, shape, data: asBytes(fill(length)) }];
   });
   return checkpointIn({ ...CONFIG, ...config }, tensors);
 }
@@ -75,6 +78,10 @@ function messageOf(config: Record<string, unknown>): string {
   return "accepted";
 }
 
+function frequenciesOf({ layerKinds }: ModelSpec): Float64Array {
+  return layerKinds[0].rope!.inverseFrequencies;
+}
+
 describe("model specs", () => {
   it("come from model_type, or from architectures where there is none", () => {
     expect(modelSpec(CONFIG).family).toBe("llama");
@@ -84,7 +91,7 @@ describe("model specs", () => {
   });
 
   it.each<[Record<string, unknown>, RegExp]>([
-    [{ model_type: "mixtral" }, /model_type "mixtral"; supported model types are llama/],
+    [{ model_type: "mixtral" }, /model_type "mixtral"; supported model types are llama, qwen2/],
     [{ model_type: undefined, architectures: ["T5Model"] }, /architecture "T5Model"/],
     [{ model_type: undefined }, /neither model_type nor architectures/],
     [{ num_hidden_layers: 1e9 }, /num_hidden_layers = 1000000000, but it must be an integer from 1 to 1024/],
@@ -102,9 +109,9 @@ describe("model specs", () => {
     [{ rope_theta: "Infinity" }, /rope_theta/],
     [
       { rope_scaling: { type: "yarn", factor: 4 } },
-      /unsupported rope_type "yarn"; supported are default, linear, llama3/,
+      /unsupported rope_type "yarn"; supported are default, linear, llama3, longrope/,
     ],
-    [{ rope_scaling: { rope_type: "longrope" } }, /"longrope"/],
+    [{ rope_scaling: { rope_type: "longrope" } }, /rope_scaling\.short_factor missing/],
     [{ rope_parameters: { rope_type: "dynamic" } }, /"dynamic"/],
     [{ rope_scaling: { type: "linear" } }, /rope_scaling\.factor missing/],
     [{ rope_scaling: { rope_type: "llama3", factor: 8 } }, /rope_scaling\.low_freq_factor missing/],
@@ -124,6 +131,77 @@ describe("model specs", () => {
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor = 0\.5/],
   ])("refuse %j", (config, message) => {
     expect(messageOf(config)).toMatch(message);
+  });
+
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    ["qwen2", { use_sliding_window: "yes" }, /use_sliding_window = "yes", but it must be true or false/],
+    [
+      "qwen2",
+      { use_sliding_window: true, sliding_window: 0 },
+      /sliding_window = 0, but it must be an integer/,
+    ],
+    ["qwen2", { layer_types: ["full_attention"] }, /layer_types = .*list of num_hidden_layers = 2/],
+    [
+      "qwen3",
+      { layer_types: ["full_attention", "chunked_attention"] },
+      /layer_types\[1\] = "chunked_attention", which is not supported/,
+    ],
+    ["qwen3", { rope_scaling: { rope_type: "yarn", factor: 4 } }, /rope_type "yarn"/],
+    ["qwen3", { mlp_bias: true }, /mlp_bias = true, which is not supported; only false is/],
+    ["phi3", { attention_bias: true }, /attention_bias = true, which is not supported/],
+    [
+      "phi3",
+      { partial_rotary_factor: 0.2 },
+      /partial_rotary_factor = 0\.2, but it must leave an even number/,
+    ],
+    ["phi3", { partial_rotary_factor: 2 }, /partial_rotary_factor = 2/],
+    [
+      "phi3",
+      { rope_scaling: { type: "longrope", short_factor: [1, 2], long_factor: [1] } },
+      /rope_scaling\.short_factor = \[1,2\], but it must be a list of 1 numbers/,
+    ],
+    ["gemma2", { use_bidirectional_attention: true }, /use_bidirectional_attention = true, which is not/],
+    ["gemma2", { attn_logit_softcapping: 0 }, /attn_logit_softcapping = 0, but it must be a number above 0/],
+    ["gemma3_text", { query_pre_attn_scalar: -1 }, /query_pre_attn_scalar = -1/],
+    ["gemma3_text", { sliding_window_pattern: 1.5 }, /sliding_window_pattern = 1\.5/],
+    ["opt", { layer_norm_elementwise_affine: false }, /layer_norm_elementwise_affine = false, which is not/],
+    ["opt", { activation_function: "mish" }, /activation_function = "mish", but it must be one of silu/],
+    ["opt", { num_attention_heads: 5 }, /hidden_size = 12, which is no multiple of num_attention_heads = 5/],
+  ])("of %s refuse %j", (family, change, message) => {
+    expect(messageOf({ ...FAMILY_CONFIGS[family], ...change })).toMatch(message);
+  });
+
+  it.each(Object.entries(FAMILY_CONFIGS))("of %s: every field may be junk", (_, config) => {
+    const junk = fc.dictionary(
+      fc.constantFrom(...Object.keys(config), "layer_types", "rope_parameters", "head_dim"),
+      fc.jsonValue({ maxDepth: 2 }),
+    );
+    fc.assert(
+      fc.property(junk, (change) => {
+        try {
+          modelSpec({ ...config, ...change });
+        } catch (error) {
+          expect(error).toMatchObject({ code: "input" });
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it("tell windowed layers by the family's rule or by layer_types", () => {
+    const kinds = (family: string, change: Record<string, unknown>) => {
+      const spec = modelSpec({ ...FAMILY_CONFIGS[family], num_hidden_layers: 4, ...change });
+      return Array.from({ length: 4 }, (_, layer) => layerKind(spec, layer).window);
+    };
+    expect(kinds("qwen2", {})).toEqual([undefined, 4, 4, 4]);
+    expect(kinds("qwen2", { use_sliding_window: false })).toEqual(new Array(4).fill(undefined));
+    expect(kinds("phi3", {})).toEqual([5, 5, 5, 5]);
+    expect(kinds("gemma2", {})).toEqual([3, undefined, 3, undefined]);
+    expect(kinds("gemma3_text", { sliding_window_pattern: 3 })).toEqual([3, 3, undefined, 3]);
+    const types = ["full_attention", "sliding_attention", "full_attention", "full_attention"];
+    expect(kinds("gemma2", { layer_types: types })).toEqual([undefined, 3, undefined, undefined]);
+    // A window as wide as the context hides nothing.
+    expect(kinds("phi3", { sliding_window: 128 })).toEqual(new Array(4).fill(undefined));
   });
 
   it("are built or refused with an input error for any values whatsoever", () => {
@@ -162,9 +240,9 @@ describe("model specs", () => {
     const hub = modelSpec({ ...CONFIG, head_dim: 64, rope_theta: 5e5, rope_scaling: scaling });
     const parameters = { ...scaling, rope_theta: 5e5 };
     const v5 = modelSpec({ ...CONFIG, head_dim: 64, rope_parameters: parameters });
-    expect(v5.rope).toEqual(hub.rope);
-    const plain = modelSpec({ ...CONFIG, head_dim: 64, rope_theta: 5e5 }).rope.inverseFrequencies;
-    const ratios = hub.rope.inverseFrequencies.map((frequency, i) => plain[i] / frequency);
+    expect(v5.layerKinds).toEqual(hub.layerKinds);
+    const plain = frequenciesOf(modelSpec({ ...CONFIG, head_dim: 64, rope_theta: 5e5 }));
+    const ratios = frequenciesOf(hub).map((frequency, i) => plain[i] / frequency);
     // Short wavelengths are kept, long ones stretched eightfold, and the change between is monotone.
     expect(ratios[0]).toBe(1);
     expect(ratios.at(-1)).toBeCloseTo(8, 12);
@@ -242,8 +320,33 @@ describe("opening a model", () => {
   it("divides the inverse frequencies by the file's rope factors", async () => {
     const plain = await openModel(await checkpointOf());
     const model = await openModel(await checkpointOf({}, { "rope_freqs.weight": [2] }));
-    expect(model.spec.rope.inverseFrequencies).toEqual(
-      plain.spec.rope.inverseFrequencies.map((each) => each / 0.5),
+    expect(frequenciesOf(model.spec)).toEqual(frequenciesOf(plain.spec).map((each) => each / 0.5));
+  });
+
+  it("sees fused projections as their parts, by any rows, and refuses other sizes", async () => {
+    const phi = { ...CONFIG, model_type: "phi3", num_key_value_heads: 1, tie_word_embeddings: true };
+    const attention = "model.layers.0.self_attn";
+    const shapes: Record<string, readonly number[] | undefined> = {
+      [`${attention}.qkv_proj.weight`]: [16, 8],
+      "model.layers.0.mlp.gate_up_proj.weight": [12, 8],
+    };
+    for (const name of ["self_attn.q", "self_attn.k", "self_attn.v", "mlp.gate", "mlp.up"]) {
+      shapes[`model.layers.0.${name}_proj.weight`] = undefined;
+    }
+    const source = await checkpointOf(phi, shapes, (length) => Float32Array.from({ length }, (_, i) => i));
+    const model = await openModel(source);
+    const whole = await source.readF32(`${attention}.qkv_proj.weight`);
+    const { checkpoint } = model;
+    expect(checkpoint.tensors.has(`${attention}.qkv_proj.weight`)).toBe(false);
+    const k = checkpoint.tensors.get(`${attention}.k_proj.weight`)!;
+    expect(k).toMatchObject({ shape: [4, 8], bytes: 4 * 8 * 4 });
+    expect(k.offset - source.tensors.get(`${attention}.qkv_proj.weight`)!.offset).toBe(8 * 8 * 4);
+    expect(await checkpoint.readF32(k.name)).toEqual(whole.slice(64, 96));
+    expect(await checkpoint.readF32(`${attention}.v_proj.weight`, { begin: 1, end: 3 })).toEqual(
+      whole.slice(96 + 8, 96 + 24),
     );
+    await expect(checkpoint.readRaw(k.name, { begin: 0, end: 5 })).rejects.toMatchObject({ code: "usage" });
+    const wrong = await checkpointOf(phi, { ...shapes, [`${attention}.qkv_proj.weight`]: [15, 8] });
+    await expect(openModel(wrong)).rejects.toThrow(/qkv_proj\.weight.*has 15 rows.*8 \+ 4 \+ 4/);
   });
 });

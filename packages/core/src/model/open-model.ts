@@ -12,23 +12,41 @@ import { readManifest } from "../layouts/read-manifest.js";
 import { findLayout } from "../layouts/registry.js";
 import { readPackedLinear, readPackedTable } from "../layouts/subbit-read.js";
 import { expectFloatTensor, expectTensor, readStorage } from "../linears/read-dense.js";
-import type { Linear, Table } from "../linears/types.js";
+import type { DenseLinear, Linear, Table } from "../linears/types.js";
+import { splitRows, type RowParts } from "../checkpoints/split-rows.js";
+import { checkEnds, endTensors, expectNorm, type EndTensor } from "./check-ends.js";
 import { showValue } from "./config-fields.js";
 import { modelSpec } from "./families/registry.js";
 import { ROPE_FACTORS, type Model } from "./model.js";
 import { divideFrequencies } from "./rope.js";
-import { LINEAR_ROLES, type LinearRole, type LinearSite, type ModelSpec, type NormSite } from "./spec.js";
+import {
+  linearSites,
+  normHasBias,
+  normSites,
+  type LinearRole,
+  type LinearSite,
+  type ModelSpec,
+  type NormSite,
+} from "./spec.js";
 
 /** The config fields that determine a linear's shape, for messages. */
-const SHAPE_FIELDS: Readonly<Record<LinearRole, string>> = {
-  q: "num_attention_heads x head_dim by hidden_size",
-  k: "num_key_value_heads x head_dim by hidden_size",
-  v: "num_key_value_heads x head_dim by hidden_size",
-  o: "hidden_size by num_attention_heads x head_dim",
-  gate: "intermediate_size by hidden_size",
-  up: "intermediate_size by hidden_size",
-  down: "hidden_size by intermediate_size",
-};
+function shapeFields({ mlp }: ModelSpec, role: LinearRole): string {
+  const inner = mlp.kind === "plain" ? "ffn_dim" : "intermediate_size";
+  switch (role) {
+    case "q":
+      return "num_attention_heads x head_dim by hidden_size";
+    case "k":
+    case "v":
+      return "num_key_value_heads x head_dim by hidden_size";
+    case "o":
+      return "hidden_size by num_attention_heads x head_dim";
+    case "gate":
+    case "up":
+      return `${inner} by hidden_size`;
+    case "down":
+      return `hidden_size by ${inner}`;
+  }
+}
 
 /**
  * Opens dense Hugging Face folders, GGUF files, the subbit layout and the layouts of the official implementations. The model owns the checkpoint once this succeeds;
@@ -38,9 +56,10 @@ const SHAPE_FIELDS: Readonly<Record<LinearRole, string>> = {
 export async function openModel(original: Checkpoint): Promise<Model> {
   const manifest = await readManifest(original);
   const found = manifest === undefined ? findLayout(original) : undefined;
-  const checkpoint = found === undefined ? original : baseView(original, found);
-  refuseForeignQuantisation(checkpoint, manifest);
-  const spec = await withRopeFactors(checkpoint, modelSpec(checkpoint.config, checkpoint.name));
+  const view = found === undefined ? original : baseView(original, found);
+  refuseForeignQuantisation(view, manifest);
+  const spec = await withRopeFactors(view, modelSpec(view.config, view.name));
+  const checkpoint = manifest === undefined ? splitRows(view, fusedTensors(spec)) : view;
   refuseExtraLayers(checkpoint, spec);
   const layout = found && openLayout(checkpoint, original, found, spec);
   if (manifest === undefined) checkTensors(checkpoint, spec, layout);
@@ -56,10 +75,41 @@ export async function openModel(original: Checkpoint): Promise<Model> {
     norm: (site) => readNorm(checkpoint, spec, site),
     embedding,
     head: () => (spec.tiedHead ? embedding() : readTable(checkpoint, spec, spec.names.head, manifest?.head)),
+    ...endsOf(checkpoint, spec),
     close: () => checkpoint.close(),
   };
   if (checkpoint.readFile !== undefined && layout === undefined) stored.add(model);
   return model;
+}
+
+/** Weights and biases of the tensors that hold several linears. */
+function* fusedTensors({ names, layers }: ModelSpec): Generator<RowParts> {
+  // One layer further, so that a file with more blocks than the config says is seen to have them.
+  for (let layer = 0; layer <= layers; layer++) {
+    for (const { name, parts } of names.fused?.(layer) ?? []) {
+      for (const suffix of ["weight", "bias"]) {
+        yield {
+          name: `${name}.${suffix}`,
+          parts: parts.map((part) => ({ name: `${part.name}.${suffix}`, rows: part.rows })),
+        };
+      }
+    }
+  }
+}
+
+/** What stands between embedding, blocks and head, where the spec has it. */
+function endsOf(checkpoint: Checkpoint, spec: ModelSpec): Pick<Model, "positions" | "projection"> {
+  const matrices = new Map(endTensors(spec).map((tensor) => [tensor.end, tensor]));
+  const read = async (end: EndTensor["end"]): Promise<DenseLinear> => {
+    const { name, shape } = matrices.get(end)!;
+    const [rows, cols] = shape;
+    const info = expectTensor(checkpoint, name, shape, "the config");
+    return { kind: "dense", rows, cols, storage: await readStorage(checkpoint, info) };
+  };
+  return {
+    ...(matrices.has("positions") && { positions: () => read("positions") }),
+    ...(matrices.has("in") && { projection: read }),
+  };
 }
 
 /** Models as `openModel` gave them, whose weights are tensors that lie in files as they are named. */
@@ -84,16 +134,21 @@ function refuseForeignQuantisation(checkpoint: Checkpoint, manifest: SubbitManif
 }
 
 async function withRopeFactors(checkpoint: Checkpoint, spec: ModelSpec): Promise<ModelSpec> {
-  if (!checkpoint.tensors.has(ROPE_FACTORS)) return spec;
-  const count = spec.rope.inverseFrequencies.length;
+  const [first] = spec.layerKinds;
+  if (!checkpoint.tensors.has(ROPE_FACTORS) || first.rope === undefined) return spec;
+  const count = first.rope.inverseFrequencies.length;
   expectFloatTensor(checkpoint, ROPE_FACTORS, [count], "half the head dimension (head_dim)");
   const factors = await checkpoint.readF32(ROPE_FACTORS);
-  return { ...spec, rope: divideFrequencies(spec.rope, factors, checkpoint.name) };
+  const layerKinds = spec.layerKinds.map(({ rope, ...kind }) => ({
+    ...kind,
+    ...(rope && { rope: divideFrequencies(rope, factors, checkpoint.name) }),
+  }));
+  return { ...spec, layerKinds };
 }
 
 /** A file with more blocks than the config says would run, and give nonsense. */
 function refuseExtraLayers(checkpoint: Checkpoint, spec: ModelSpec): void {
-  for (const role of LINEAR_ROLES) {
+  for (const role of spec.linears) {
     const prefix = `${spec.names.linear({ layer: spec.layers, role })}.`;
     for (const name of checkpoint.tensors.keys()) {
       if (name.startsWith(prefix)) {
@@ -106,23 +161,21 @@ function refuseExtraLayers(checkpoint: Checkpoint, spec: ModelSpec): void {
 }
 
 function checkTensors(checkpoint: Checkpoint, spec: ModelSpec, layout: OpenedLayout | undefined): void {
-  const { names, vocabSize, hiddenSize } = spec;
-  const table = "the config (vocab_size by hidden_size)";
-  expectFloatTensor(checkpoint, names.embedding, [vocabSize, hiddenSize], table);
+  const { names, vocabSize } = spec;
+  const { embeddingSize } = spec.ends;
+  const table = `the config (vocab_size by ${spec.ends.projected ? "word_embed_proj_dim" : "hidden_size"})`;
+  expectFloatTensor(checkpoint, names.embedding, [vocabSize, embeddingSize], table);
   if (!spec.tiedHead) {
     if (!checkpoint.tensors.has(names.head)) {
       throw inputError(
         `${checkpoint.name} has no tensor ${names.head}, but its config has tie_word_embeddings = false.`,
       );
     }
-    expectFloatTensor(checkpoint, names.head, [vocabSize, hiddenSize], table);
+    expectFloatTensor(checkpoint, names.head, [vocabSize, embeddingSize], table);
   }
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) checkLinear(checkpoint, spec, layout, { layer, role });
-    checkNorm(checkpoint, spec, { layer, role: "attention-norm" });
-    checkNorm(checkpoint, spec, { layer, role: "mlp-norm" });
-  }
-  checkNorm(checkpoint, spec, { role: "final-norm" });
+  checkEnds(checkpoint, spec);
+  for (const site of linearSites(spec)) checkLinear(checkpoint, spec, layout, site);
+  for (const site of normSites(spec)) expectNorm(checkpoint, spec, site);
 }
 
 /** Packed linears have been checked but for their bias. */
@@ -132,27 +185,23 @@ function checkLinear(
   layout: OpenedLayout | undefined,
   site: LinearSite,
 ): void {
-  const { rows, cols, bias } = spec.linearShapes[site.role];
+  const { rows, cols, bias, biasField } = spec.linearShapes[site.role];
   const name = spec.names.linear(site);
   if (layout?.linears.has(name) !== true) {
-    expectFloatTensor(checkpoint, `${name}.weight`, [rows, cols], `the config (${SHAPE_FIELDS[site.role]})`);
-  }
-  const biasField = ["gate", "up", "down"].includes(site.role) ? "mlp_bias" : "attention_bias";
-  if (bias) {
-    if (layout?.dropsBias === true && !checkpoint.tensors.has(`${name}.bias`)) return;
-    expectFloatTensor(checkpoint, `${name}.bias`, [rows], `the config (${biasField} = true)`);
-  } else if (checkpoint.tensors.has(`${name}.bias`)) {
-    throw inputError(
-      `${checkpoint.name} holds the tensor ${name}.bias, but its config has ${biasField} = false.`,
+    expectFloatTensor(
+      checkpoint,
+      `${name}.weight`,
+      [rows, cols],
+      `the config (${shapeFields(spec, site.role)})`,
     );
   }
-}
-
-function checkNorm(checkpoint: Checkpoint, spec: ModelSpec, site: NormSite): void {
-  const name = spec.names.norm(site);
-  expectFloatTensor(checkpoint, `${name}.weight`, [spec.hiddenSize], "the config (hidden_size)");
-  if (spec.norm.kind === "layer") {
-    expectFloatTensor(checkpoint, `${name}.bias`, [spec.hiddenSize], "the config (hidden_size)");
+  const rule = (value: boolean): string =>
+    biasField === undefined ? `model_type = "${spec.family}"` : `${biasField} = ${value}`;
+  if (bias) {
+    if (layout?.dropsBias === true && !checkpoint.tensors.has(`${name}.bias`)) return;
+    expectFloatTensor(checkpoint, `${name}.bias`, [rows], `the config (${rule(true)})`);
+  } else if (checkpoint.tensors.has(`${name}.bias`)) {
+    throw inputError(`${checkpoint.name} holds the tensor ${name}.bias, but its config has ${rule(false)}.`);
   }
 }
 
@@ -187,12 +236,14 @@ async function readNorm(
   site: NormSite,
 ): Promise<{ weight: Float32Array; bias?: Float32Array }> {
   const name = spec.names.norm(site);
-  const weight = await checkpoint.readF32(`${name}.weight`);
-  if (spec.norm.kind === "rms") return { weight };
+  const { weightOffset } = spec.norm;
+  const stored = await checkpoint.readF32(`${name}.weight`);
+  const weight = weightOffset === 0 ? stored : stored.map((value) => value + weightOffset);
+  if (!normHasBias(spec)) return { weight };
   return { weight, bias: await checkpoint.readF32(`${name}.bias`) };
 }
 
-/** The embedding or the head, [vocabSize, hiddenSize]. */
+/** The embedding or the head, [vocabSize, embeddingSize]. */
 async function readTable(
   checkpoint: Checkpoint,
   spec: ModelSpec,
@@ -200,7 +251,8 @@ async function readTable(
   entry: TableEntry | undefined,
 ): Promise<Table> {
   if (entry !== undefined) return readPackedTable(checkpoint, weight, entry);
-  const { vocabSize: rows, hiddenSize: cols } = spec;
+  const { vocabSize: rows } = spec;
+  const { embeddingSize: cols } = spec.ends;
   const info = expectTensor(checkpoint, weight, [rows, cols], "the config");
   return { kind: "dense", rows, cols, storage: await readStorage(checkpoint, info) };
 }

@@ -1,6 +1,6 @@
 /**
  * Rotary position embeddings: the inverse frequencies of a head, with the scaling rules that config.json names.
- * Rules and field names as in transformers' `modeling_rope_utils` (default, linear, llama3).
+ * Rules and field names as in transformers' `modeling_rope_utils` (default, linear, llama3, longrope).
  */
 import { z } from "zod";
 import { inputError } from "../errors.js";
@@ -14,7 +14,6 @@ import {
 } from "./config-fields.js";
 import type { RopeSpec } from "./spec.js";
 
-const SUPPORTED_RULES = ["default", "linear", "llama3"] as const;
 const DEFAULT_THETA = 10000;
 
 const linearFields = z.object({ factor: positiveField() });
@@ -25,56 +24,167 @@ const llama3Fields = z.object({
   original_max_position_embeddings: countField(LIMITS.positions),
 });
 
+export interface RopeReading {
+  /** Whether heads may be rotated in part (`partial_rotary_factor`). @default false */
+  readonly partial?: boolean;
+  /** Entry of `rope_parameters` where that has one for each layer type. @default all layers share it */
+  readonly section?: string;
+  /** Field of the base in the hub form. @default rope_theta */
+  readonly base?: string;
+  /** @default 10000 */
+  readonly defaultBase?: number;
+  /** Whether `rope_scaling` of the hub form is meant. @default true */
+  readonly scaled?: boolean;
+}
+
 /**
  * Reads both forms of config.json: the hub form (`rope_theta` beside `rope_scaling` with `type` or `rope_type`) and
  * the one of transformers 5 (`rope_parameters` holding everything). Throws `input` for a rule it does not know.
  */
-export function readRope(config: ModelConfig, headDim: number, source: string): RopeSpec {
-  const scalingField = isRecord(config["rope_parameters"]) ? "rope_parameters" : "rope_scaling";
-  const scaling = config[scalingField] ?? {};
-  if (!isRecord(scaling)) {
-    throw inputError(
-      `The config of ${source} has ${scalingField} = ${showValue(scaling)}, but it must be an object or null.`,
-    );
-  }
+export function readRope(
+  config: ModelConfig,
+  headDim: number,
+  source: string,
+  {
+    partial = false,
+    section,
+    base = "rope_theta",
+    defaultBase = DEFAULT_THETA,
+    scaled = true,
+  }: RopeReading = {},
+): RopeSpec {
+  const { field, values } = scalingOf(config, section, scaled, source);
   const theta = parseConfig(
-    z.object({ rope_theta: positiveField().default(DEFAULT_THETA) }),
-    { rope_theta: scaling["rope_theta"] ?? config["rope_theta"] ?? undefined },
+    z.object({ rope_theta: positiveField().default(defaultBase) }),
+    { rope_theta: values["rope_theta"] ?? config[base] ?? undefined },
     source,
   ).rope_theta;
-  const partial = scaling["partial_rotary_factor"] ?? config["partial_rotary_factor"] ?? 1;
-  if (partial !== 1) {
+  const share = values["partial_rotary_factor"] ?? config["partial_rotary_factor"] ?? 1;
+  const rotated = typeof share === "number" ? Math.trunc(headDim * share) : NaN;
+  if (!partial && share !== 1) {
     throw inputError(
-      `The config of ${source} has partial_rotary_factor = ${showValue(partial)}, but this architecture rotates whole heads (1).`,
+      `The config of ${source} has partial_rotary_factor = ${showValue(share)}, but this architecture rotates whole heads (1).`,
     );
   }
-  const plain = plainFrequencies(headDim, theta);
-  return { inverseFrequencies: scaleFrequencies(plain, scaling, scalingField, source) };
-}
-
-/** [headDim / 2] theta^(-2i / headDim) */
-function plainFrequencies(headDim: number, theta: number): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => theta ** ((-2 * i) / headDim));
-}
-
-function scaleFrequencies(
-  plain: Float64Array,
-  scaling: Record<string, unknown>,
-  scalingField: string,
-  source: string,
-): Float64Array {
-  const rule = scaling["rope_type"] ?? scaling["type"] ?? "default";
-  const nested = <T>(fields: z.ZodType<T>): T =>
-    parseConfig(z.object({ [scalingField]: fields }), { [scalingField]: scaling }, source)[scalingField];
-  if (rule === "default") return plain;
-  if (rule === "linear") {
-    const { factor } = nested(linearFields);
-    return plain.map((frequency) => frequency / factor);
+  if (!(rotated >= 2 && rotated <= headDim && rotated % 2 === 0)) {
+    throw inputError(
+      `The config of ${source} has partial_rotary_factor = ${showValue(share)}, but it must leave an even number of the ${headDim} features of a head to rotate.`,
+    );
   }
-  if (rule === "llama3") return llama3Frequencies(plain, nested(llama3Fields), source);
+  return scaleFrequencies(plainFrequencies(rotated, theta), { config, values, field, source });
+}
+
+/** The fields that say how frequencies are scaled, and where they were found. */
+function scalingOf(
+  config: ModelConfig,
+  section: string | undefined,
+  scaled: boolean,
+  source: string,
+): { field: string; values: Record<string, unknown> } {
+  const parameters = config["rope_parameters"];
+  const inParameters = isRecord(parameters);
+  let field = inParameters ? "rope_parameters" : "rope_scaling";
+  let found: unknown = inParameters ? parameters : scaled ? config["rope_scaling"] : undefined;
+  if (inParameters && section !== undefined && isRecord(parameters[section])) {
+    field = `rope_parameters.${section}`;
+    found = parameters[section];
+  }
+  const values = found ?? {};
+  if (isRecord(values)) return { field, values };
   throw inputError(
-    `The config of ${source} has the unsupported rope_type ${showValue(rule)}; supported are ${SUPPORTED_RULES.join(", ")}.`,
+    `The config of ${source} has ${field} = ${showValue(values)}, but it must be an object or null.`,
   );
+}
+
+/** [rotated / 2] theta^(-2i / rotated) */
+function plainFrequencies(rotated: number, theta: number): Float64Array {
+  return Float64Array.from({ length: rotated / 2 }, (_, i) => theta ** ((-2 * i) / rotated));
+}
+
+interface Scaling {
+  readonly config: ModelConfig;
+  /** The entry of config.json that names the rule. */
+  readonly values: Record<string, unknown>;
+  /** What messages call it. */
+  readonly field: string;
+  readonly source: string;
+}
+
+/** A rule of config.json; `nested` reads fields of its entry. */
+type Rule = (plain: Float64Array, scaling: Scaling) => RopeSpec;
+
+const RULES: Readonly<Record<string, Rule>> = {
+  default: (plain) => ({ inverseFrequencies: plain, factor: 1 }),
+  linear: (plain, scaling) => {
+    const { factor } = nested(scaling, linearFields);
+    return { inverseFrequencies: plain.map((frequency) => frequency / factor), factor: 1 };
+  },
+  llama3: (plain, scaling) => ({
+    inverseFrequencies: llama3Frequencies(plain, nested(scaling, llama3Fields), scaling.source),
+    factor: 1,
+  }),
+  longrope: longRope,
+};
+
+/** Spellings of old configs. */
+const OLD_NAMES: Readonly<Record<string, string>> = { su: "longrope" };
+
+function scaleFrequencies(plain: Float64Array, scaling: Scaling): RopeSpec {
+  const { values, source } = scaling;
+  const named = values["rope_type"] ?? values["type"] ?? "default";
+  const rule = typeof named === "string" && Object.hasOwn(OLD_NAMES, named) ? OLD_NAMES[named] : named;
+  if (typeof rule === "string" && Object.hasOwn(RULES, rule)) return RULES[rule](plain, scaling);
+  throw inputError(
+    `The config of ${source} has the unsupported rope_type ${showValue(named)}; supported are ${Object.keys(RULES).join(", ")}.`,
+  );
+}
+
+function nested<T>({ field, values, source }: Scaling, fields: z.ZodType<T>): T {
+  return parseConfig(z.object({ [field]: fields }), { [field]: values }, source)[field];
+}
+
+/**
+ * LongRoPE (arXiv 2402.13753) as Phi-3 has it: a divisor for every frequency, one list for texts of the original context
+ * and one for longer ones, and a factor on cosines and sines that follows from how much the context grew.
+ */
+function longRope(plain: Float64Array, scaling: Scaling): RopeSpec {
+  const { config, values, source } = scaling;
+  const divisors = z
+    .array(positiveField())
+    .length(plain.length, { error: `a list of ${plain.length} numbers` });
+  const fields = nested(
+    scaling,
+    z.object({
+      short_factor: divisors,
+      long_factor: divisors,
+      attention_factor: positiveField().nullish(),
+      factor: positiveField().nullish(),
+    }),
+  );
+  const contexts = parseConfig(
+    z.object({
+      original_max_position_embeddings: countField(LIMITS.positions).nullish(),
+      max_position_embeddings: countField(LIMITS.positions).default(2048),
+    }),
+    {
+      max_position_embeddings: config["max_position_embeddings"],
+      original_max_position_embeddings:
+        config["original_max_position_embeddings"] ?? values["original_max_position_embeddings"],
+    },
+    source,
+  );
+  const context = contexts.max_position_embeddings;
+  const original = contexts.original_max_position_embeddings ?? context;
+  const growth =
+    contexts.original_max_position_embeddings == null ? (fields.factor ?? 1) : context / original;
+  // A context of one token has no logarithm to divide by.
+  const grown = growth > 1 && original > 1 ? Math.sqrt(1 + Math.log(growth) / Math.log(original)) : 1;
+  const divided = (by: readonly number[]): Float64Array => plain.map((frequency, i) => frequency / by[i]);
+  return {
+    inverseFrequencies: divided(fields.short_factor),
+    factor: fields.attention_factor ?? grown,
+    long: { above: original, inverseFrequencies: divided(fields.long_factor) },
+  };
 }
 
 /** Long wavelengths are stretched by `factor`, short ones left alone, those between blended (Llama 3.1). */
@@ -114,7 +224,7 @@ export function divideFrequencies(rope: RopeSpec, factors: Float32Array, source:
       );
     }
   });
-  return { inverseFrequencies: inverseFrequencies.map((frequency, i) => frequency / factors[i]) };
+  return { ...rope, inverseFrequencies: inverseFrequencies.map((frequency, i) => frequency / factors[i]) };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

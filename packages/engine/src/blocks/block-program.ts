@@ -3,7 +3,7 @@
  * that layer's weights as feeds. Those that differentiate recompute the forward pass inside, so that the only thing
  * kept between the two passes is each block's input: activation checkpointing.
  */
-import { blockForward, LINEAR_ROLES, type LinearRole, type ModelSpec } from "@subbit/core";
+import { blockForward, type LinearRole, type ModelSpec } from "@subbit/core";
 import { gradients } from "../graph/gradients.js";
 import { Graph, type Value } from "../graph/graph.js";
 import { graphError } from "../graph/shapes.js";
@@ -28,6 +28,8 @@ export type BlockMode = "forward" | "backward" | "tune" | "calibrate" | "calibra
 
 export interface BlockProgramOptions extends BatchShape, CompileOptions {
   readonly mode: BlockMode;
+  /** A layer of the kind that the block is of (`ModelSpec.kindOfLayer`): layers of a kind share their programs. */
+  readonly layer: number;
   /** Feeds whose gradients `backward` and `tune` return. @default none */
   readonly trainable?: readonly string[];
   /** Whether calibration also returns X^T X, of every linear or of those named. @default false */
@@ -50,7 +52,7 @@ export async function blockProgram(
 
 /** The graph of a block program. */
 export function blockGraph(spec: ModelSpec, forms: BlockForms, options: BlockProgramOptions): Graph {
-  const { batch, tokens, mode, trainable = [] } = options;
+  const { batch, tokens, mode, layer, trainable = [] } = options;
   const graph = new Graph();
   const weights = new Map(blockFeeds(spec, forms).map(({ name, shape }) => [name, graph.input(name, shape)]));
   const feed = (name: string): Value => {
@@ -63,7 +65,7 @@ export function blockGraph(spec: ModelSpec, forms: BlockForms, options: BlockPro
   const shape = [batch * tokens, spec.hiddenSize];
   const hidden = graph.input("hidden", shape);
   const layerOps = new GraphOps({ spec, forms, batch, tokens, feed, trained: (name) => trained.has(name) });
-  const out = blockForward(layerOps, spec, 0, hidden);
+  const out = blockForward(layerOps, spec, layer, hidden);
   const emitGradients = (value: Value, grad: Value | undefined, withHidden: boolean): void => {
     const wrt = [...(withHidden ? [hidden] : []), ...trainable.map(feed)];
     const names = [...(withHidden ? ["dHidden"] : []), ...trainable.map(gradName)];
@@ -103,7 +105,7 @@ function emitOutputStatistics(
   hidden: Value,
   dOut: Value,
 ): void {
-  const roles = LINEAR_ROLES.filter((role) => linears.has(role));
+  const roles = [...linears.keys()];
   const outputs = roles.map((role) => (linears.get(role) as { output: Value }).output);
   const [dHidden, ...grads] = gradients([{ value: out, grad: dOut }], [hidden, ...outputs]);
   graph.output("dHidden", dHidden);

@@ -1,5 +1,5 @@
 /** A cache of block programs by everything that distinguishes them. */
-import { LINEAR_ROLES, type ModelSpec } from "@subbit/core";
+import type { ModelSpec } from "@subbit/core";
 import type { CompileOptions, Program } from "../program.js";
 import { blockProgram, type BlockProgramOptions } from "./block-program.js";
 import type { BlockForms } from "./forms.js";
@@ -31,7 +31,8 @@ export class BlockPrograms {
   /** The program of these forms and options, compiled at most once while it is kept. */
   async get(forms: BlockForms, key: BlockProgramKey): Promise<Program> {
     const id = JSON.stringify([
-      LINEAR_ROLES.map((role) => forms[role]),
+      this.#spec.linears.map((role) => forms[role]),
+      this.#spec.kindOfLayer[key.layer],
       key.batch,
       key.tokens,
       key.mode,

@@ -1,28 +1,35 @@
-/** The final norm as graph nodes, and a program that compares what it makes of a student's and a teacher's states. */
-import { finalNorm, type ModelSpec } from "@subbit/core";
+/** What stands between the last block and the head (final norm, projection) as graph nodes, and a program that compares what it makes of a student's and a teacher's states. */
+import { leaveForward, projectionShape, type ModelSpec } from "@subbit/core";
 import { gradients } from "../graph/gradients.js";
 import { Graph, type Value } from "../graph/graph.js";
 import * as ops from "../ops/index.js";
 import { compile, type CompileOptions, type Program } from "../program.js";
 import { gradName } from "./block-program.js";
 import { DENSE_FORMS, normFeedsOf } from "./forms.js";
-import { GraphOps } from "./graph-ops.js";
+import { GraphOps, projectionFeed } from "./graph-ops.js";
 
 /** A weight of the norm, by the name of its feed without a prefix. */
 export type NormFeed = readonly [name: string, value: Value];
 
-/** The norm of `hidden` [N, H]; its weights are the feeds `<prefix>final-norm.weight` (and `.bias`). */
+/**
+ * What the head multiplies, of `hidden` [N, H]. The norm's weights, where there is one, are the feeds
+ * `<prefix>final-norm.weight` (and `.bias`), the projection's is `<prefix>projection-out.weight`.
+ */
 export function finalNormOf(
   graph: Graph,
   spec: ModelSpec,
   hidden: Value,
   prefix: string,
 ): { readonly out: Value; readonly norm: readonly NormFeed[] } {
-  const norm = normFeedsOf(spec, "final-norm").map(({ name, shape }): NormFeed => [
-    name,
-    graph.input(prefix + name, shape),
-  ]);
+  const norm = (spec.ends.finalNorm ? normFeedsOf(spec, "final-norm") : []).map(
+    ({ name, shape }): NormFeed => [name, graph.input(prefix + name, shape)],
+  );
   const byName = new Map(norm);
+  if (spec.ends.projected) {
+    const { rows, cols } = projectionShape(spec, "out");
+    const name = projectionFeed("out");
+    byName.set(name, graph.input(prefix + name, [rows, cols]));
+  }
   const [tokens] = hidden.shape as readonly [number];
   const normOps = new GraphOps({
     spec,
@@ -31,7 +38,7 @@ export function finalNormOf(
     tokens,
     feed: (name) => byName.get(name) as Value,
   });
-  return { out: finalNorm(normOps, spec, hidden), norm };
+  return { out: leaveForward(normOps, spec, hidden), norm };
 }
 
 /**

@@ -1,5 +1,12 @@
 /** What the linears of a block are made of, and the feeds (weights) that this asks for. */
-import { LINEAR_ROLES, type LinearRole, type ModelSpec, type NormRole } from "@subbit/core";
+import {
+  LINEAR_ROLES,
+  type LinearRole,
+  type ModelSpec,
+  normHasBias,
+  type NormRole,
+  normSize,
+} from "@subbit/core";
 import type { Shape } from "../graph/shapes.js";
 
 /** How a linear's weight is fed: as it is, or as the sign factors and scales of its paths. */
@@ -17,6 +24,7 @@ export type LinearForm =
   /** OneBit: y = LayerNorm(h o S (g o x)), no weights in the norm. */
   | { readonly kind: "onebit" };
 
+/** By role; those of `ModelSpec.linears` count. */
 export type BlockForms = Readonly<Record<LinearRole, LinearForm>>;
 
 export type FeedKind = "weight" | "bias" | "signs" | "scales" | "norm";
@@ -29,8 +37,6 @@ export interface BlockFeed {
   readonly shape: Shape;
 }
 
-const NORM_ROLES: readonly NormRole[] = ["attention-norm", "mlp-norm"];
-
 /** A block whose linears are all dense. */
 export const DENSE_FORMS = Object.fromEntries(
   LINEAR_ROLES.map((role) => [role, { kind: "dense" }]),
@@ -41,20 +47,20 @@ export const DENSE_FORMS = Object.fromEntries(
  * `<role>.weight` [rows, cols], `<role>.bias` [rows], `<role>.paths.<p>.outSigns` [rows, r], `.inSigns` [r, cols] (f32,
  * +1 and -1), `.outScales` [l, rows], `.inScales` [l, cols], `.midScales` [l, r] (with `mid`; for l = 1 the middle
  * scale c, else G transposed), `.midOutScales` [l, r] (with `mid` and l > 1: Q transposed); `<norm>.weight` and, for
- * layer norms, `<norm>.bias` [hidden]. OneBit: `<role>.fullSigns` [rows, cols], `.outScales` [rows], `.inScales` [cols].
+ * layer norms, `<norm>.bias` [hidden] ([headDim] for norms of heads). OneBit: `<role>.fullSigns` [rows, cols], `.outScales` [rows], `.inScales` [cols].
  */
 export function blockFeeds(spec: ModelSpec, forms: BlockForms): BlockFeed[] {
   return [
-    ...NORM_ROLES.flatMap((role) => normFeedsOf(spec, role)),
-    ...LINEAR_ROLES.flatMap((role) => linearFeedsOf(spec, role, forms[role])),
+    ...spec.norms.flatMap((role) => normFeedsOf(spec, role)),
+    ...spec.linears.flatMap((role) => linearFeedsOf(spec, role, forms[role])),
   ];
 }
 
 /** The feeds of one norm. */
 export function normFeedsOf(spec: ModelSpec, role: NormRole | "final-norm"): BlockFeed[] {
-  const shape = [spec.hiddenSize];
+  const shape = [normSize(spec, role)];
   const weight: BlockFeed = { name: `${role}.weight`, kind: "norm", role, shape };
-  return spec.norm.kind === "layer" ? [weight, { ...weight, name: `${role}.bias` }] : [weight];
+  return normHasBias(spec) ? [weight, { ...weight, name: `${role}.bias` }] : [weight];
 }
 
 /** The feeds of one linear. */

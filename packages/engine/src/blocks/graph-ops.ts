@@ -1,14 +1,17 @@
 /** The forward pass of @subbit/core as graph nodes: `Ops` over values of shape [batch * tokens, features]. */
-import type {
-  Activation,
-  AttentionSpec,
-  LinearRole,
-  LinearSite,
-  ModelSpec,
-  NormSite,
-  NormSpec,
-  Ops,
-  RopeSpec,
+import {
+  ropeFrequencies,
+  type Activation,
+  type AttentionSpec,
+  type HeadNormSite,
+  type LinearRole,
+  type LinearSite,
+  type ModelSpec,
+  type NormSite,
+  type NormSpec,
+  type Ops,
+  type Projection,
+  type RopeSpec,
 } from "@subbit/core";
 import type { Value } from "../graph/graph.js";
 import * as ops from "../ops/index.js";
@@ -55,6 +58,22 @@ export class GraphOps implements Ops<Value> {
       : ops.layerNorm(x, weight, feed(`${role}.bias`), spec.eps);
   }
 
+  headNorm(x: Value, _heads: number, headDim: number, spec: NormSpec, site: HeadNormSite): Value {
+    return ops.reshape(this.norm(ops.reshape(x, [-1, headDim]), spec, site), x.shape);
+  }
+
+  projection(x: Value, end: Projection): Value {
+    return ops.matmul(x, this.#options.feed(projectionFeed(end)), { transB: true });
+  }
+
+  addPositions(x: Value, offset: number): Value {
+    const { feed, tokens } = this.#options;
+    const table = ops.slice(feed("positions.weight"), 0, offset, offset + tokens);
+    const [rows, features] = x.shape as readonly [number, number];
+    const sum = ops.add(ops.reshape(x, [rows / tokens, tokens, features]), table);
+    return ops.reshape(sum, x.shape);
+  }
+
   linear(x: Value, { role }: LinearSite): Value {
     const product = this.#product(x, role);
     const output = this.#hasBias(role) ? ops.add(product, this.#options.feed(`${role}.bias`)) : product;
@@ -65,15 +84,16 @@ export class GraphOps implements Ops<Value> {
   rope(x: Value, heads: number, _headDim: number, spec: RopeSpec): Value {
     let tables = this.#ropeTables.get(spec);
     if (!tables) {
-      tables = ops.ropeTables(x, spec.inverseFrequencies, this.#options.tokens);
+      const { tokens } = this.#options;
+      tables = ops.ropeTables(x, ropeFrequencies(spec, tokens), tokens, spec.factor);
       this.#ropeTables.set(spec, tables);
     }
     return ops.rope(x, tables, heads);
   }
 
-  attention(q: Value, k: Value, v: Value, { heads, kvHeads, headDim, scale }: AttentionSpec): Value {
+  attention(q: Value, k: Value, v: Value, spec: AttentionSpec): Value {
     const { batch, tokens } = this.#options;
-    return ops.causalAttention(q, k, v, { batch, tokens, heads, kvHeads, headDim, scale });
+    return ops.causalAttention(q, k, v, { ...spec, batch, tokens });
   }
 
   activation(x: Value, kind: Activation): Value {
@@ -86,6 +106,10 @@ export class GraphOps implements Ops<Value> {
 
   multiply(a: Value, b: Value): Value {
     return ops.mul(a, b);
+  }
+
+  scale(x: Value, factor: number): Value {
+    return ops.mul(x, factor);
   }
 
   #product(x: Value, role: LinearRole): Value {
@@ -103,6 +127,11 @@ export class GraphOps implements Ops<Value> {
   #hasBias(role: LinearRole): boolean {
     return this.#options.spec.linearShapes[role].bias;
   }
+}
+
+/** Name of the feed of a matrix between embedding size and hidden size. */
+export function projectionFeed(end: Projection): string {
+  return `projection-${end}.weight`;
 }
 
 const ACTIVATIONS: Readonly<Record<Activation, (x: Value) => Value>> = {

@@ -11,14 +11,15 @@ import { gradName } from "./block-program.js";
 import { finalNormOf, type NormFeed } from "./final-norm.js";
 
 /**
- * C = chunk, H = hidden size, V = vocabulary. Every program takes `hidden` [C, H] (what leaves the last block),
- * `final-norm.weight` [H] (and `.bias` for layer norms) and `head.weight` [V, H].
+ * C = chunk, H = hidden size, E = embedding size, V = vocabulary. Every program takes `hidden` [C, H] (what leaves the last
+ * block), `head.weight` [V, E] and, where the model has them, `final-norm.weight` [H] (and `.bias` for layer norms) and
+ * `projection-out.weight` [E, H].
  * - `logits`: -> `logits` [C, V]
  * - `loss`: `targets` i32 [C], `tokenWeights` [C] -> `tokenLoss` [C] = -log p(target), and with `gradients`:
  *   `dHidden` [C, H] and `grad.final-norm.weight` (and bias) of sum(tokenWeights o tokenLoss)
  * - `kl`: `teacherHidden` [C, H], `teacher.final-norm.weight`, `teacher.head.weight` unless `sharedHead`,
  *   `tokenWeights` [C] -> `tokenKl` [C] = KL(teacher || student), `agreement` [C] = 1 where both have the same most
- *   likely token, and the same gradients of sum(tokenWeights o tokenKl)
+ *   likely token, and the same gradients of sum(tokenWeights o tokenKl); the teacher's `projection-out` has the prefix too
  */
 export type HeadMode = "logits" | "loss" | "kl";
 
@@ -45,7 +46,7 @@ export function headGraph(spec: ModelSpec, options: HeadProgramOptions): Graph {
   const { mode, chunk = HEAD_CHUNK } = options;
   const graph = new Graph();
   const shape = [chunk, spec.hiddenSize];
-  const headShape = [spec.vocabSize, spec.hiddenSize];
+  const headShape = [spec.vocabSize, spec.ends.embeddingSize];
   const hidden = graph.input("hidden", shape);
   const head = graph.input("head.weight", headShape);
   const student = normAndHead(graph, spec, hidden, "", head);
@@ -91,6 +92,8 @@ interface NormAndHead {
 }
 
 function normAndHead(graph: Graph, spec: ModelSpec, hidden: Value, prefix: string, head: Value): NormAndHead {
+  const { logitSoftcap: cap } = spec.ends;
   const { out, norm } = finalNormOf(graph, spec, hidden, prefix);
-  return { logits: ops.matmul(out, head, { transB: true }), norm };
+  const logits = ops.matmul(out, head, { transB: true });
+  return { logits: cap === undefined ? logits : ops.mul(ops.tanh(ops.mul(logits, 1 / cap)), cap), norm };
 }

@@ -1,5 +1,5 @@
 /** A whole model through the engine, block by block: the reference that packed files are verified against. */
-import { embedTokens, throwIfAborted, type Model } from "@subbit/core";
+import { embedTokens, enterBlocks, readReferenceEnds, throwIfAborted, type Model } from "@subbit/core";
 import type { CompileOptions } from "../program.js";
 import { BlockPrograms } from "./block-programs.js";
 import { HEAD_CHUNK } from "./head-program.js";
@@ -29,13 +29,15 @@ export async function modelForward(
 ): Promise<ModelForwardResult> {
   const { batch = 1, hidden: keep = false, signal, ...compile } = options;
   const programs = new BlockPrograms(model.spec, { ...compile, limit: 1 });
-  let hidden = embedTokens(await model.embedding(), ids);
+  const tokens = ids.length / batch;
+  const rows = embedTokens(await model.embedding(), ids);
+  let hidden = enterBlocks(model.spec, await readReferenceEnds(model), rows, tokens);
   const kept = keep ? [hidden] : [];
   try {
     for (let layer = 0; layer < model.spec.layers; layer++) {
       throwIfAborted(signal);
       const { forms, feeds } = await loadBlock(model, layer);
-      const program = await programs.get(forms, { mode: "forward", batch, tokens: ids.length / batch });
+      const program = await programs.get(forms, { mode: "forward", layer, batch, tokens });
       hidden = (await program.run({ ...feeds, hidden }))["out"];
       if (keep) kept.push(hidden);
     }

@@ -1,5 +1,5 @@
 /** A model in memory becomes a program in memory: lowered, fused, scheduled, given scratch memory and encoded. */
-import { blockForward, finalNorm, type ModelSpec } from "@subbit/core";
+import { blockForward, enterForward, leaveForward, type ModelSpec } from "@subbit/core";
 import {
   CTRL_NIBBLE_MASK,
   CTRL_SCRATCH,
@@ -57,7 +57,7 @@ export interface Pass {
   readonly blocks: readonly Segment[];
   readonly finalNorm: Segment;
   readonly head: Segment;
-  /** Where the hidden states lie after `embed` (0), after block i - 1 (i), after `finalNorm` (the last). */
+  /** Where the hidden states lie after `embed` (0), after block i - 1 (i), after `finalNorm` (the last: what the head reads). */
   readonly hidden: readonly Rows[];
   readonly logits: Rows;
 }
@@ -74,6 +74,8 @@ export interface Program {
 
 export interface Shortlisting {
   readonly sketch: PlacedSketch;
+  /** Soft cap of the logits, for those that are read from the sketch's lists. */
+  readonly softcap?: number | undefined;
   /** Fills the sketch. */
   readonly fill: Segment;
 }
@@ -114,17 +116,17 @@ export function buildProgram(
     token: writePass(arena, spec, drafts.token, scratch),
     tile: writePass(arena, spec, drafts.tile, scratch),
     tileTokens: tile,
-    shortlist: tables.sketch && writeShortlisting(arena, tables.sketch),
+    shortlist: tables.sketch && writeShortlisting(arena, tables.sketch, spec.ends.logitSoftcap),
   };
   setControl(arena, [...drafts.token.parts, ...drafts.tile.parts], threads);
   return program;
 }
 
-function writeShortlisting(arena: Arena, sketch: PlacedSketch): Shortlisting {
+function writeShortlisting(arena: Arena, sketch: PlacedSketch, softcap: number | undefined): Shortlisting {
   const emitter = new Emitter("token");
   const output = emitSketchRows(emitter, sketch);
   const [fill] = writeProgram(arena, [{ levels: schedule(emitter.take()), output }], () => sketch.address);
-  return { sketch, fill };
+  return { sketch, softcap, fill };
 }
 
 interface PlannedPass {
@@ -150,12 +152,16 @@ function writePass(arena: Arena, spec: ModelSpec, { parts, scratch }: PlannedPas
     features,
   });
   const last = parts.length - 1;
+  const { hiddenSize, ends } = spec;
   return {
     embed: segments[0],
     blocks: segments.slice(1, -2),
     finalNorm: segments[last - 1],
     head: segments[last],
-    hidden: [...parts.slice(0, -3), parts[last - 1]].map((part) => rows(part.output, spec.hiddenSize)),
+    hidden: [
+      ...parts.slice(0, -3).map((part) => rows(part.output, hiddenSize)),
+      rows(parts[last - 1].output, ends.embeddingSize),
+    ],
     logits: rows(parts[last].output, spec.vocabSize),
   };
 }
@@ -172,10 +178,10 @@ function lower(spec: ModelSpec, model: PlacedModel, tables: Tables, emitter: Emi
     parts.push({ levels, output: fused.kept });
     return emitter.renamed(output, fused.kept);
   };
-  let hidden = finish(ops.embed(tables.embedding));
+  let hidden = finish(enterForward(ops, spec, ops.embed(tables.embedding)));
   for (let layer = 0; layer < spec.layers; layer++) hidden = finish(blockForward(ops, spec, layer, hidden));
-  hidden = finish(finalNorm(ops, spec, hidden));
-  finish(ops.head(hidden, tables.head, tables.sketch));
+  hidden = finish(leaveForward(ops, spec, hidden));
+  finish(ops.head(hidden, tables.head, { sketch: tables.sketch, softcap: spec.ends.logitSoftcap }));
   return parts;
 }
 

@@ -1,6 +1,6 @@
 /** Everything of a model that lies in memory before its programs are made. */
-import type { LinearSite, NormSite } from "@subbit/core";
-import type { PlacedLinear, PlacedNorm } from "../weights/place.js";
+import type { LinearSite, NormSite, Projection, RopeSpec } from "@subbit/core";
+import type { PlacedDense, PlacedLinear, PlacedNorm } from "../weights/place.js";
 
 /** Byte addresses of what attention of a layer needs; layouts are said at OP_ATTENTION in abi.ts. */
 export interface PlacedAttention {
@@ -9,11 +9,18 @@ export interface PlacedAttention {
   readonly values: number;
 }
 
+/** Byte addresses of f32 [capacity, rotated features / 2]. */
+export interface PlacedAngles {
+  readonly cos: number;
+  readonly sin: number;
+}
+
 export interface PlacedModel {
   linear(site: LinearSite): PlacedLinear;
   norm(site: NormSite): PlacedNorm;
   attention(layer: number): PlacedAttention;
-  /** f32 [capacity, rotated features / 2] */
-  readonly cos: number;
-  readonly sin: number;
+  angles(rope: RopeSpec): PlacedAngles;
+  /** Throws where the model has none. */
+  positions(): PlacedDense;
+  projection(end: Projection): PlacedDense;
 }

@@ -1,22 +1,36 @@
 /** The forward pass as instructions: an `Ops` whose tensors are values of a program in the making. */
-import type { Activation, AttentionSpec, LinearSite, NormSite, NormSpec, Ops, RopeSpec } from "@subbit/core";
+import type {
+  Activation,
+  AttentionSpec,
+  HeadNormSite,
+  LinearSite,
+  NormSite,
+  NormSpec,
+  Ops,
+  Projection,
+  RopeSpec,
+} from "@subbit/core";
 import {
   ACT_GELU,
   ACT_GELU_TANH,
   ACT_RELU,
   ACT_SILU,
   E_OTHER,
+  G_FACTOR,
   NORM_LAYER,
   NORM_RMS,
   N_BIAS,
   N_EPS,
   N_FEATURES,
+  N_HEADS,
   N_KIND,
   N_WEIGHT,
   OP_ACTIVATE,
   OP_ADD,
+  OP_HEAD_NORM,
   OP_MULTIPLY,
   OP_NORM,
+  OP_SCALE,
   X_KIND,
   X_TIMES,
 } from "../abi.js";
@@ -25,7 +39,7 @@ import type { PlacedSketch } from "../weights/place-sketch.js";
 import type { Value } from "./draft.js";
 import type { Emitter } from "./emitter.js";
 import { emitAttention, emitRope } from "./lowering/attention.js";
-import { emitDense, emitEmbedding } from "./lowering/dense.js";
+import { emitDense, emitEmbedding, emitPositions } from "./lowering/dense.js";
 import { emitFactored, emitFactoredEmbedding, emitOneBit } from "./lowering/factored.js";
 import { emitHead } from "./lowering/head.js";
 import { between } from "./lowering/rows.js";
@@ -54,8 +68,12 @@ export class ProgramOps implements Ops<Value> {
   }
 
   /** Logits of the tokens that are asked for. */
-  head(x: Value, table: PlacedTable, sketch?: PlacedSketch): Value {
-    return emitHead(this.#emitter, x, table, sketch);
+  head(
+    x: Value,
+    table: PlacedTable,
+    options: { sketch?: PlacedSketch | undefined; softcap?: number | undefined },
+  ): Value {
+    return emitHead(this.#emitter, x, table, options);
   }
 
   norm(x: Value, spec: NormSpec, site: NormSite): Value {
@@ -70,6 +88,29 @@ export class ProgramOps implements Ops<Value> {
       [N_EPS]: { real: spec.eps },
     });
     return y;
+  }
+
+  headNorm(x: Value, heads: number, headDim: number, spec: NormSpec, site: HeadNormSite): Value {
+    const y = this.#emitter.like(x);
+    this.#emitter.emit(OP_HEAD_NORM, [x], [y], {
+      ...between(x, y),
+      [N_HEADS]: heads,
+      [N_FEATURES]: headDim,
+      [N_WEIGHT]: this.#model.norm(site).weight,
+      [N_EPS]: { real: spec.eps },
+    });
+    return y;
+  }
+
+  projection(x: Value, end: Projection): Value {
+    const matrix = this.#model.projection(end);
+    const y = this.#emitter.rows(matrix.rows);
+    emitDense(this.#emitter, x, matrix, y, false);
+    return y;
+  }
+
+  addPositions(x: Value, offset: number): Value {
+    return emitPositions(this.#emitter, x, this.#model.positions(), offset);
   }
 
   linear(x: Value, site: LinearSite): Value {
@@ -105,6 +146,12 @@ export class ProgramOps implements Ops<Value> {
 
   multiply(a: Value, b: Value): Value {
     return this.#pointwise(OP_MULTIPLY, a, b);
+  }
+
+  scale(x: Value, factor: number): Value {
+    const y = this.#emitter.like(x);
+    this.#emitter.emit(OP_SCALE, [x], [y], { ...between(x, y), [G_FACTOR]: { real: factor } });
+    return y;
   }
 
   #pointwise(op: number, a: Value, b: Value): Value {

@@ -4,6 +4,7 @@
  */
 import { CTRL_SHORTLIST, CTRL_THREADS, LIST_HEAD_BYTES, Q_DAMAGED } from "../abi.js";
 import type { Shortlisting } from "../program/build.js";
+import { capped } from "../twins/elementwise.js";
 import { readRow } from "../twins/dense.js";
 import { viewMemory } from "../twins/memory.js";
 
@@ -75,6 +76,8 @@ export class HeadSketch {
   read(buffer: ArrayBufferLike, wanted: number): Shortlist | undefined {
     const { lists, listBytes, head } = this.#parts.sketch;
     const threads = new Uint32Array(buffer)[CTRL_THREADS >>> 2];
+    const { softcap } = this.#parts;
+    const cap = softcap === undefined ? undefined : Math.fround(softcap);
     const entries: { id: number; logit: number }[] = [];
     let rescored = 0;
     for (let thread = 0; thread < threads; thread++) {
@@ -83,7 +86,10 @@ export class HeadSketch {
       rescored += exact;
       const logits = new Float32Array(buffer, at + LIST_HEAD_BYTES, 2 * count);
       const ids = new Int32Array(buffer, at + LIST_HEAD_BYTES, 2 * count);
-      for (let i = 0; i < count; i++) entries.push({ id: ids[2 * i + 1], logit: logits[2 * i] });
+      for (let i = 0; i < count; i++) {
+        const logit = logits[2 * i];
+        entries.push({ id: ids[2 * i + 1], logit: cap === undefined ? logit : capped(logit, cap) });
+      }
     }
     entries.sort((a, b) => b.logit - a.logit || a.id - b.id);
     entries.length = Math.min(entries.length, wanted);

@@ -148,17 +148,20 @@ export class RuntimeModel {
 
   /**
    * layers + 1 arrays [tokens, hiddenSize]: what enters the first block, what leaves each block, the last one after the final
-   * norm (the convention of transformers).
+   * norm (the convention of transformers) as the head reads it, [tokens, embeddingSize].
    */
   async hidden(ids: readonly number[], options: { signal?: AbortSignal } = {}): Promise<Float32Array[]> {
     const all = this.#checkIds([...ids]);
     const { tileTokens: tile } = this.#runner.program;
-    const { hiddenSize, layers } = this.spec;
-    const states = Array.from({ length: layers + 1 }, () => new Float32Array(all.length * hiddenSize));
+    const { hiddenSize, layers, ends } = this.spec;
+    const widths = Array.from({ length: layers + 1 }, (_, i) =>
+      i < layers ? hiddenSize : ends.embeddingSize,
+    );
+    const states = widths.map((width) => new Float32Array(all.length * width));
     for (let position = 0; position < all.length; position += tile) {
       throwIfAborted(options.signal);
       const part = await this.#runner.hiddenOf(all, position, Math.min(position + tile, all.length));
-      part.forEach((state, i) => states[i].set(state, position * hiddenSize));
+      part.forEach((state, i) => states[i].set(state, position * widths[i]));
     }
     return states;
   }

@@ -9,10 +9,13 @@ import {
   CTRL_TOKENS,
   CTRL_TOKEN_IDS,
   INSTRUCTION_BYTES,
+  SH_COS,
+  SH_SIN,
   SHORTLIST_MAX,
 } from "../abi.js";
 import type { Executor } from "../executors/types.js";
 import type { Pass, Program, Rows } from "../program/build.js";
+import type { RopeSwitch } from "../weights/place-cache.js";
 import { freeMemory } from "../executors/free-memory.js";
 import { askForShortlist, HeadSketch, type Shortlist } from "./head-sketch.js";
 import { Mutex } from "./mutex.js";
@@ -31,8 +34,15 @@ export class TileRunner {
   #tiled = 0;
   #failure: Error | undefined;
   readonly #sketch: HeadSketch | undefined;
+  readonly #ropeSwitches: readonly RopeSwitch[];
 
-  constructor(memory: WebAssembly.Memory, executor: Executor, program: Program) {
+  constructor(
+    memory: WebAssembly.Memory,
+    executor: Executor,
+    program: Program,
+    ropeSwitches: readonly RopeSwitch[] = [],
+  ) {
+    this.#ropeSwitches = ropeSwitches;
     this.#memory = memory;
     this.#executor = executor;
     this.program = program;
@@ -66,6 +76,7 @@ export class TileRunner {
     for (;;) {
       beforeTile();
       const logits = await this.#mutex.run(async () => {
+        this.#chooseRopes(ids.length);
         const from = Math.min(this.cachedPrefix(ids), ids.length - 1);
         const count = ids.length - from < MIN_TILE ? 1 : Math.min(this.program.tileTokens, ids.length - from);
         const to = from + count;
@@ -212,6 +223,7 @@ export class TileRunner {
     from: number,
     { enough = from, beforeTile }: { enough?: number; beforeTile?: (() => void) | undefined } = {},
   ): Promise<number> {
+    this.#chooseRopes(ids.length);
     let have = Math.min(this.cachedPrefix(ids), this.#tiled, from);
     while (have < enough) {
       beforeTile?.();
@@ -220,6 +232,21 @@ export class TileRunner {
       have = to;
     }
     return have;
+  }
+
+  /**
+   * Puts the rotary tables in place that a text of `tokens` tokens uses. Where these change, what the cache holds is of no
+   * use: longrope rotates all positions of a long text by other angles (as transformers, which computes the cache anew).
+   */
+  #chooseRopes(tokens: number): void {
+    for (const { shape, above, short, long } of this.#ropeSwitches) {
+      const words = new Uint32Array(this.#buffer, shape, SH_SIN + 1);
+      const { cos, sin } = tokens > above ? long : short;
+      if (words[SH_COS] === cos) continue;
+      words[SH_COS] = cos;
+      words[SH_SIN] = sin;
+      this.#cached = [];
+    }
   }
 
   /** @param headFirst first token of the tile whose logits are wanted; undefined for none */

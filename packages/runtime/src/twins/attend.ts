@@ -1,11 +1,14 @@
 /** Twin of attention of one row over a range of blocks, block by block with a running maximum, as the kernel rounds it. */
 import { KEY_BLOCK } from "../abi.js";
 import { madd, powerOfTwo, sumLanes } from "./arithmetic.js";
+import { tanh } from "./elementwise.js";
 import { toIntegers } from "./integers.js";
 import type { Block, Shape } from "./kv-cache.js";
 
 const f = Math.fround;
 const INTEGER_LIMIT = 32767;
+/** Score of a key before the window. */
+const MASKED = Math.fround(-1e30);
 
 export interface State {
   largest: number;
@@ -32,7 +35,7 @@ export function newState(shape: Shape): State {
   return { largest: -Infinity, total: 0, mixed: new Float32Array(shape.padded) };
 }
 
-/** One block, of which `valid` positions are seen. */
+/** One block, of which the positions before `valid` are seen, and of these the ones from `first` on. */
 export function attendBlock(
   fused: boolean,
   shape: Shape,
@@ -40,17 +43,19 @@ export function attendBlock(
   keys: Block,
   values: Block,
   state: State,
+  first: number,
   valid: number,
 ): void {
   const count = Math.min(valid, KEY_BLOCK);
-  const scores = Float32Array.from({ length: count }, (_, j) =>
+  const score = (j: number): number =>
     shape.bits === 8
       ? f(f(integerDot(query.values, keys.rows[j]) * query.step) * keys.steps[j])
-      : dot(fused, query.values, keys.rows[j], shape.headDim),
-  );
+      : dot(fused, query.values, keys.rows[j], shape.headDim);
+  const bent = (s: number): number => (shape.softcap === 0 ? s : f(tanh(s) * shape.softcap));
+  const scores = Float32Array.from({ length: count }, (_, j) => (j < first ? MASKED : bent(score(j))));
   const largest = scores.reduce((a, b) => Math.max(a, b), state.largest);
   const keep = powerOfTwo(fused, f(state.largest - largest));
-  const weights = scores.map((score) => powerOfTwo(fused, f(score - largest)));
+  const weights = scores.map((each, j) => (j < first ? 0 : powerOfTwo(fused, f(each - largest))));
   state.largest = largest;
   state.total = f(f(state.total * keep) + sumWeights(weights));
   if (shape.bits === 8) mixIntegers(fused, state, keep, weights, values);

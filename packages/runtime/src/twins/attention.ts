@@ -80,7 +80,8 @@ function attendRow(
   kvHead: number,
   blockOf: BlockReader,
 ): State {
-  const blocks = Math.floor(position / KEY_BLOCK) + 1;
+  const skipped = firstBlock(shape, position);
+  const blocks = Math.floor(position / KEY_BLOCK) + 1 - skipped;
   const items = shape.kvHeads * blocks;
   const parts = Math.min(items, items >= ATTENTION_LONG ? ATTENTION_PARTS_LONG : ATTENTION_PARTS);
   const cuts = Array.from(
@@ -94,10 +95,19 @@ function attendRow(
       whole = joined(fused, whole, state);
       state = newState(shape);
     }
-    const { keys, values } = blockOf(kvHead, block);
-    attendBlock(fused, shape, query, keys, values, state, position + 1 - block * KEY_BLOCK);
+    const { keys, values } = blockOf(kvHead, skipped + block);
+    const valid = position + 1 - (skipped + block) * KEY_BLOCK;
+    const first = shape.window === 0 ? 0 : valid - shape.window;
+    attendBlock(fused, shape, query, keys, values, state, first, valid);
   }
   return joined(fused, whole, state);
+}
+
+/** The first block that a query sees, the same for all positions of its block. */
+function firstBlock({ window }: Shape, position: number): number {
+  if (window === 0) return 0;
+  const start = position - (position % KEY_BLOCK);
+  return Math.floor(Math.max(0, start + 1 - window) / KEY_BLOCK);
 }
 
 function joined(fused: boolean, whole: State | undefined, part: State): State {

@@ -1,6 +1,7 @@
 /** Twin of the dense product and of the embedding lookup: y = W x (* row scale) (+ bias) (+ residual). */
 import {
   CTRL_HEAD_FIRST,
+  CTRL_POSITION,
   CTRL_SHORTLIST,
   CTRL_TOKENS,
   CTRL_TOKEN_IDS,
@@ -12,6 +13,7 @@ import {
   M_BIAS,
   M_COLS,
   M_DTYPE,
+  M_FIRST_ROW,
   M_HEAD_ONLY,
   M_RESIDUAL,
   M_ROWS,
@@ -91,5 +93,18 @@ export function embed(m: MemoryViews, pc: number): void {
     const width = widthOf(m, pc);
     for (let i = 0; i < width; i++) m.f32[y + i] = scales ? row[i] * m.f32[scales + id] : row[i];
     m.f32.fill(0, y + width, y + stride);
+  }
+}
+
+export function positions(m: MemoryViews, pc: number): void {
+  const cols = word(m, pc, M_COLS);
+  const stride = word(m, pc, W_DST_STRIDE);
+  const first = control(m, CTRL_POSITION) + word(m, pc, M_FIRST_ROW);
+  for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
+    const at = word(m, pc, M_WEIGHTS) + (first + token) * word(m, pc, M_ROW_BYTES);
+    const row = readRow(m, word(m, pc, M_DTYPE), at, cols);
+    const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
+    const y = floats(m, pc, W_DST) + token * stride;
+    for (let i = 0; i < stride; i++) m.f32[y + i] = m.f32[x + i] + (i < cols ? row[i] : 0);
   }
 }

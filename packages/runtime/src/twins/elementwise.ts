@@ -3,8 +3,12 @@ import {
   ACT_GELU,
   ACT_GELU_TANH,
   ACT_SILU,
+  CTRL_HEAD_FIRST,
+  CTRL_SHORTLIST,
   CTRL_TOKENS,
   E_OTHER,
+  G_FACTOR,
+  G_HEAD_ONLY,
   W_DST,
   W_SRC,
   W_SRC_STRIDE,
@@ -12,7 +16,7 @@ import {
   X_TIMES,
 } from "../abi.js";
 import { exp } from "./arithmetic.js";
-import { control, floats, word, type MemoryViews } from "./memory.js";
+import { control, floats, real, word, type MemoryViews } from "./memory.js";
 
 const f = Math.fround;
 
@@ -72,5 +76,32 @@ export function multiply(m: MemoryViews, pc: number): void {
   const other = floats(m, pc, E_OTHER);
   forEach(m, pc, (src, dst, i) => {
     m.f32[dst] = m.f32[src] * m.f32[other + i];
+  });
+}
+
+export function scale(m: MemoryViews, pc: number): void {
+  const factor = real(m, pc, G_FACTOR);
+  forEach(m, pc, (src, dst) => {
+    m.f32[dst] = m.f32[src] * factor;
+  });
+}
+
+/** tanh x as `tanh4` of the kernels computes it. */
+export function tanh(x: number): number {
+  return f(1 - f(2 / f(exp(f(x + x)) + 1)));
+}
+
+/** cap * tanh(x / cap), cap a float32. */
+export function capped(x: number, cap: number): number {
+  return f(tanh(f(x / cap)) * cap);
+}
+
+export function softcap(m: MemoryViews, pc: number): void {
+  const head = word(m, pc, G_HEAD_ONLY) !== 0;
+  if (head && control(m, CTRL_SHORTLIST) !== 0) return;
+  const first = head ? control(m, CTRL_HEAD_FIRST) * word(m, pc, W_SRC_STRIDE) : 0;
+  const cap = real(m, pc, G_FACTOR);
+  forEach(m, pc, (src, dst, i) => {
+    if (i >= first) m.f32[dst] = capped(m.f32[src], cap);
   });
 }

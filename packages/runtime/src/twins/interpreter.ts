@@ -10,15 +10,20 @@ import {
   OP_DENSE,
   OP_EMBED,
   OP_HEADS,
+  OP_HEAD_NORM,
   OP_LEVELS,
   OP_MULTIPLY,
   OP_NORM,
+  OP_POSITIONS,
+  OP_SCALE,
+  OP_SHIFT,
   OP_SIGN_GEMM,
   OP_SIGN_MULTIPLY,
   OP_PACK_SIGNS,
   OP_SIGN_PRODUCT,
   OP_SIGN_ROWS,
   OP_SIGN_TABLES,
+  OP_SOFTCAP,
   OP_TIMES_BASE,
   OP_WIDEN,
   OP_STORE_KV,
@@ -27,16 +32,16 @@ import {
   OP_SKETCH_ROWS,
 } from "../abi.js";
 import { attendToken, attention } from "./attention.js";
-import { dense, embed } from "./dense.js";
-import { activate, add, multiply } from "./elementwise.js";
+import { dense, embed, positions } from "./dense.js";
+import { activate, add, multiply, scale, softcap } from "./elementwise.js";
 import { heads } from "./heads.js";
 import { storeKv } from "./kv-cache.js";
 import { word, type MemoryViews, type Twin } from "./memory.js";
-import { norm } from "./norm.js";
+import { headNorm, norm } from "./norm.js";
 import { signGemm } from "./sign-gemm.js";
 import { signRows } from "./sign-rows.js";
 import { signMultiply, signProduct, signTables } from "./sign.js";
-import { copyRows, levels, packStoredSigns, timesBase, widenValues } from "./pack.js";
+import { copyRows, levels, packStoredSigns, shift, timesBase, widenValues } from "./pack.js";
 import { sketchEstimate, sketchRescore } from "./shortlist.js";
 import { sketchRows } from "./sketch-rows.js";
 
@@ -55,6 +60,11 @@ const TWINS = new Map<number, Twin>([
   [OP_ATTEND_TOKEN, attendToken],
   [OP_STORE_KV, storeKv],
   [OP_ACTIVATE, activate],
+  [OP_HEAD_NORM, headNorm],
+  [OP_SCALE, scale],
+  [OP_SOFTCAP, softcap],
+  [OP_POSITIONS, positions],
+  [OP_SHIFT, shift],
   [OP_ADD, add],
   [OP_SKETCH_ROWS, sketchRows],
   [OP_SKETCH_ESTIMATE, sketchEstimate],

@@ -19,6 +19,8 @@ import {
   SH_ROTARY,
   SH_SCALE,
   SH_SIN,
+  SH_SOFTCAP,
+  SH_WINDOW,
 } from "../abi.js";
 import { kvBlockBytes, paddedHead } from "../kv-layout.js";
 import { toIntegers } from "./integers.js";
@@ -38,6 +40,10 @@ export interface Shape {
   readonly rotary: number;
   readonly cos: number;
   readonly sin: number;
+  /** 0: none. */
+  readonly window: number;
+  /** 0: none; else times log2(e), as SH_SOFTCAP says. */
+  readonly softcap: number;
 }
 
 export function shapeOf(m: MemoryViews, pc: number): Shape {
@@ -54,6 +60,8 @@ export function shapeOf(m: MemoryViews, pc: number): Shape {
     rotary: word(m, at, SH_ROTARY),
     cos: floats(m, at, SH_COS),
     sin: floats(m, at, SH_SIN),
+    window: word(m, at, SH_WINDOW),
+    softcap: real(m, at, SH_SOFTCAP),
   };
 }
 

@@ -5,6 +5,7 @@ import {
   N_BIAS,
   N_EPS,
   N_FEATURES,
+  N_HEADS,
   N_KIND,
   N_RESIDUAL,
   N_WEIGHT,
@@ -69,5 +70,21 @@ export function norm(m: MemoryViews, pc: number): void {
       m.f32[y + i] = residual ? biased + m.f32[residual + token * stride + i] : biased;
     }
     m.f32.fill(0, y + features, y + stride);
+  }
+}
+
+export function headNorm(m: MemoryViews, pc: number): void {
+  const [heads, features] = [N_HEADS, N_FEATURES].map((index) => word(m, pc, index));
+  const stride = word(m, pc, W_DST_STRIDE);
+  const weight = floats(m, pc, N_WEIGHT);
+  for (let token = 0; token < control(m, CTRL_TOKENS); token++) {
+    const x = floats(m, pc, W_SRC) + token * word(m, pc, W_SRC_STRIDE);
+    const y = floats(m, pc, W_DST) + token * stride;
+    for (let head = 0; head < heads; head++) {
+      const at = head * features;
+      const scale = inverseDeviation(m.f32, x + at, features, 0, real(m, pc, N_EPS));
+      for (let i = 0; i < features; i++) m.f32[y + at + i] = f(m.f32[x + at + i] * scale) * m.f32[weight + i];
+    }
+    m.f32.fill(0, y + heads * features, y + stride);
   }
 }

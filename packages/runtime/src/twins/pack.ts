@@ -14,6 +14,7 @@ import {
   P_TILE_BYTES,
   P_TRANSPOSED,
   SIGN_CHUNK,
+  V_BY,
   V_COUNT,
   V_DTYPE,
   V_FINITE,
@@ -22,7 +23,7 @@ import {
   W_SRC,
 } from "../abi.js";
 import { packSigns, packedSignBytes } from "../weights/pack-signs.js";
-import { floats, word, type MemoryViews, type Twin } from "./memory.js";
+import { floats, real, word, type MemoryViews, type Twin } from "./memory.js";
 
 /** Bytes of a copy, so that a stored tensor may begin anywhere. */
 function stored(m: MemoryViews, pc: number, bytes: number): ArrayBuffer {
@@ -69,6 +70,11 @@ export const timesBase: Twin = (m, pc) => {
   const [base, dst] = [W_SRC, W_DST].map((index) => floats(m, pc, index));
   // Adding zero leaves no -0.
   for (let i = 0; i < word(m, pc, V_COUNT); i++) m.f32[dst + i] = m.f32[dst + i] * m.f32[base] + 0;
+};
+
+export const shift: Twin = (m, pc) => {
+  const dst = floats(m, pc, W_DST);
+  for (let i = 0; i < word(m, pc, V_COUNT); i++) m.f32[dst + i] += real(m, pc, V_BY);
 };
 
 export const copyRows: Twin = (m, pc) => {

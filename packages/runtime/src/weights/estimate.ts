@@ -1,5 +1,5 @@
 /** Bytes a model will need, from its manifest and tensor list alone: so that one that cannot fit is refused before it is read. */
-import { LINEAR_ROLES, packedEntry, ranksOf, type LinearEntry, type Model } from "@subbit/core";
+import { endTensors, linearSites, packedEntry, ranksOf, type LinearEntry, type Model } from "@subbit/core";
 import { DENSE_COL_PAD, DENSE_ROW_TILE, ROW_PAD } from "../abi.js";
 import { kvLayerBytes, type KvBits } from "../kv-layout.js";
 import { packedSignBytes } from "./pack-signs.js";
@@ -9,22 +9,22 @@ import { pad } from "./place.js";
 export function estimateWeightBytes(model: Model): number {
   const { spec, manifest } = model;
   let bytes = 0;
-  for (let layer = 0; layer < spec.layers; layer++) {
-    for (const role of LINEAR_ROLES) {
-      const name = spec.names.linear({ layer, role });
-      const { rows, cols } = spec.linearShapes[role];
-      bytes += entryBytes(packedEntry(model, name), rows, cols, () => storedBits(model, `${name}.weight`));
-    }
+  for (const site of linearSites(spec)) {
+    const name = spec.names.linear(site);
+    const { rows, cols } = spec.linearShapes[site.role];
+    bytes += entryBytes(packedEntry(model, name), rows, cols, () => storedBits(model, `${name}.weight`));
   }
-  const { vocabSize, hiddenSize, names, tiedHead } = spec;
+  for (const { name, shape } of endTensors(spec)) bytes += denseBytes(...shape, storedBits(model, name));
+  const { vocabSize, names, tiedHead } = spec;
+  const { embeddingSize: width } = spec.ends;
   const embedding = manifest?.embedding;
-  bytes += entryBytes(embedding, vocabSize, hiddenSize, () => storedBits(model, names.embedding));
+  bytes += entryBytes(embedding, vocabSize, width, () => storedBits(model, names.embedding));
   if (embedding?.kind === "factored") {
     // A lookup multiplies with the second factor transposed.
-    for (const rank of ranksOf(embedding)) bytes += packedSignBytes(hiddenSize, rank);
+    for (const rank of ranksOf(embedding)) bytes += packedSignBytes(width, rank);
   }
   if (!tiedHead) {
-    bytes += entryBytes(manifest?.head, vocabSize, hiddenSize, () => storedBits(model, names.head));
+    bytes += entryBytes(manifest?.head, vocabSize, width, () => storedBits(model, names.head));
   }
   return bytes;
 }

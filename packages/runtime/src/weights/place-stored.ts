@@ -1,6 +1,9 @@
 /** Gives the tensors of a checkpoint their places in memory and says how they get there; nothing is read yet. */
 import {
   SubbitError,
+  endTensors,
+  normHasBias,
+  normSize,
   oneBitNames,
   pathNames,
   ranksOf,
@@ -11,6 +14,7 @@ import {
   type Model,
   type NormSite,
   type OneBitEntry,
+  type Projection,
   type TableEntry,
   type TensorInfo,
 } from "@subbit/core";
@@ -19,6 +23,7 @@ import {
   DENSE_ROW_TILE,
   OP_COPY_ROWS,
   OP_PACK_SIGNS,
+  OP_SHIFT,
   ROW_PAD,
   SIGN_CHUNK,
   SIGN_ROW_TILE,
@@ -47,6 +52,11 @@ const STORAGE_OF = { F32: "f32", F16: "f16", BF16: "bf16", I8: "i8", U8: "i4" } 
 /** Bytes of one 4-bit code 8, which stands for zero, and of two. */
 const ZERO_CODE = 0x80;
 const ZERO_CODES = 0x88;
+
+/** The word of an instruction that holds a float. */
+function realWord(value: number): number {
+  return new Uint32Array(Float32Array.of(value).buffer)[0];
+}
 
 export class StoredPlacer {
   readonly #arena: Arena;
@@ -98,15 +108,28 @@ export class StoredPlacer {
   norm(site: NormSite): PlacedNorm {
     const { spec } = this.#model;
     const name = spec.names.norm(site);
-    const vector = (tensor: string): number => this.#vectors.floats(tensor, spec.hiddenSize, ROW_PAD);
-    return {
-      weight: vector(`${name}.weight`),
-      bias: spec.norm.kind === "layer" ? vector(`${name}.bias`) : 0,
-    };
+    const size = normSize(spec, site.role);
+    const vector = (tensor: string): number => this.#vectors.floats(tensor, size, ROW_PAD);
+    const weight = vector(`${name}.weight`);
+    const { weightOffset } = spec.norm;
+    if (weightOffset !== 0)
+      this.#filler.afterwards([OP_SHIFT, 0, 0, weight, 0, size, realWord(weightOffset)]);
+    return { weight, bias: normHasBias(spec) ? vector(`${name}.bias`) : 0 };
+  }
+
+  /** Learned positions and the matrices between embedding and hidden size, where the model has them. */
+  ends(): Map<"positions" | Projection, PlacedDense> {
+    const placed = new Map<"positions" | Projection, PlacedDense>();
+    for (const { end, name, shape } of endTensors(this.#model.spec)) {
+      const [rows, cols] = shape;
+      placed.set(end, this.#dense(name, { rows, cols, bits: undefined }, undefined));
+    }
+    return placed;
   }
 
   #table(weight: string, entry: Extract<TableEntry, { kind: "dense" }> | undefined): PlacedDense {
-    const { vocabSize: rows, hiddenSize: cols } = this.#model.spec;
+    const { vocabSize: rows } = this.#model.spec;
+    const { embeddingSize: cols } = this.#model.spec.ends;
     return this.#dense(weight, { rows, cols, bits: entry?.bits }, undefined);
   }
 

@@ -2,7 +2,7 @@
  * Error curves and sensitivities of all linears that will be compressed, by short factorisations: a ledger step a
  * linear, as many at a time as there are threads. Memory: one block's weights.
  */
-import { LINEAR_ROLES, type LinearRole, throwIfAborted } from "@subbit/core";
+import { type LinearRole, ofLinears, throwIfAborted } from "@subbit/core";
 import type { LinearMoments, Moments } from "../../calibrate/calibrate.js";
 import type { StepKey } from "../../ledger/ledger.js";
 import type { AllocationForm } from "../../options.js";
@@ -134,13 +134,12 @@ async function measureLinear(
 async function weightsOf(
   { model }: CalibrationContext,
   layer: number,
-): Promise<Record<LinearRole, Float32Array>> {
+): Promise<Readonly<Record<LinearRole, Float32Array>>> {
   const { linears } = await readDenseBlock(model, layer);
-  const entries = LINEAR_ROLES.map((role) => {
+  return ofLinears(model.spec, (role) => {
     const linear = linears[role];
-    return [role, linear.kind === "dense" ? linear.weight : new Float32Array(0)] as const;
+    return linear.kind === "dense" ? linear.weight : new Float32Array(0);
   });
-  return Object.fromEntries(entries) as Record<LinearRole, Float32Array>;
 }
 
 /** Reads when first asked, and once: a block whose steps are all in the ledger is not read. */

@@ -2,7 +2,12 @@
 import { inputError } from "../../errors.js";
 import { showValue, type ModelConfig } from "../config-fields.js";
 import type { ModelSpec } from "../spec.js";
+import { gemma2Spec, gemma3TextSpec } from "./gemma.js";
 import { llamaSpec } from "./llama.js";
+import { optSpec } from "./opt.js";
+import { phi3Spec } from "./phi3.js";
+import { qwen2Spec } from "./qwen2.js";
+import { qwen3Spec } from "./qwen3.js";
 
 interface Family {
   /** `model_type` of config.json. */
@@ -14,6 +19,12 @@ interface Family {
 
 const FAMILIES: readonly Family[] = [
   { modelType: "llama", architectures: ["LlamaForCausalLM"], spec: llamaSpec },
+  { modelType: "qwen2", architectures: ["Qwen2ForCausalLM"], spec: qwen2Spec },
+  { modelType: "qwen3", architectures: ["Qwen3ForCausalLM"], spec: qwen3Spec },
+  { modelType: "phi3", architectures: ["Phi3ForCausalLM"], spec: phi3Spec },
+  { modelType: "gemma2", architectures: ["Gemma2ForCausalLM"], spec: gemma2Spec },
+  { modelType: "gemma3_text", architectures: ["Gemma3ForCausalLM"], spec: gemma3TextSpec },
+  { modelType: "opt", architectures: ["OPTForCausalLM"], spec: optSpec },
 ];
 
 /** `model_type` values that subbit can run. */

@@ -34,13 +34,14 @@ export function emitRope(
   spec: RopeSpec,
 ): Value {
   const y = emitter.like(x);
+  const { cos, sin } = model.angles(spec);
   emitter.emit(OP_HEADS, [x], [y], {
     ...between(x, y),
     [H_HEADS]: heads,
     [H_HEAD_DIM]: headDim,
     [H_ROTARY]: spec.inverseFrequencies.length * 2,
-    [H_COS]: model.cos,
-    [H_SIN]: model.sin,
+    [H_COS]: cos,
+    [H_SIN]: sin,
   });
   return y;
 }

@@ -4,6 +4,7 @@ import {
   M_BIAS,
   M_COLS,
   M_DTYPE,
+  M_FIRST_ROW,
   M_HEAD_ONLY,
   M_ROWS,
   M_ROW_BYTES,
@@ -12,6 +13,7 @@ import {
   M_WIDTH,
   OP_DENSE,
   OP_EMBED,
+  OP_POSITIONS,
   W_DST,
   W_DST_STRIDE,
 } from "../../abi.js";
@@ -38,6 +40,17 @@ export function emitDense(
 export function emitEmbedding(emitter: Emitter, table: PlacedDense): Value {
   const y = emitter.rows(table.cols);
   emitter.emit(OP_EMBED, [], [y], { [W_DST]: y, [W_DST_STRIDE]: strideOf(y), ...matrixOperands(table) });
+  return y;
+}
+
+/** x plus the row of each token's position. @param offset row of position 0 */
+export function emitPositions(emitter: Emitter, x: Value, table: PlacedDense, offset: number): Value {
+  const y = emitter.like(x);
+  emitter.emit(OP_POSITIONS, [x], [y], {
+    ...between(x, y),
+    ...matrixOperands(table),
+    [M_FIRST_ROW]: offset,
+  });
   return y;
 }
 

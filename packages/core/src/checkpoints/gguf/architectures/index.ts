@@ -2,10 +2,13 @@
 import { inputError } from "../../../errors.js";
 import { findText } from "../metadata.js";
 import type { Metadata } from "../parse.js";
+import { gemma2, gemma3 } from "./gemma.js";
 import { llama } from "./llama.js";
+import { phi3 } from "./phi3.js";
+import { qwen2, qwen3 } from "./qwen.js";
 import type { GgufArchitecture } from "./types.js";
 
-const ARCHITECTURES: readonly GgufArchitecture[] = [llama];
+const ARCHITECTURES: readonly GgufArchitecture[] = [llama, qwen2, qwen3, phi3, gemma2, gemma3];
 
 /** The architecture that the file names; throws `input` for one that is not supported. */
 export function architectureOf(metadata: Metadata, file: string): GgufArchitecture {

@@ -7,6 +7,8 @@ export interface ArchitectureInput {
   readonly metadata: Metadata;
   /** By GGUF name. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** Values of `configTensors`, of those that the file has. */
+  readonly values?: ReadonlyMap<string, Float32Array>;
 }
 
 /** Whose heads the rows of a tensor belong to. */
@@ -21,6 +23,10 @@ export interface GgufArchitecture {
   readonly blockNames: Readonly<Record<string, string>>;
   /** Block tensors whose rows are stored in interleaved rotary order. */
   readonly permuted: Readonly<Record<string, HeadKind>>;
+  /** Whether norm weights are stored as they multiply where Hugging Face stores them less 1. @default false */
+  readonly shiftedNorms?: boolean;
+  /** Small tensors that config.json holds as lists. */
+  readonly configTensors?: readonly string[];
   /** config.json as Hugging Face writes it. Throws `input` when the metadata lacks what a model needs. */
   config(input: ArchitectureInput): JsonObject;
 }
@@ -44,6 +50,11 @@ export function hubName(architecture: GgufArchitecture, name: string): string {
 export function headKindOf(architecture: GgufArchitecture, name: string): HeadKind | undefined {
   const block = /^blk\.\d+\.([^.]+)\.(?:weight|bias)$/.exec(name);
   return block === null ? undefined : lookUp(architecture.permuted, block[1]);
+}
+
+/** What is to be added to the stored values of a tensor. */
+export function shiftOf(architecture: GgufArchitecture, name: string): number {
+  return architecture.shiftedNorms === true && /norm\.weight$/.test(name) ? -1 : 0;
 }
 
 function lookUp<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {
