@@ -62,7 +62,12 @@ export const FAMILY_CONFIGS: Readonly<Record<string, Readonly<Record<string, unk
     rope_theta: 1e6,
   },
   opt: OPT,
-  "opt, norms after": { ...OPT, do_layer_norm_before: false, word_embed_proj_dim: 8, activation_function: "gelu_new" },
+  "opt, norms after": {
+    ...OPT,
+    do_layer_norm_before: false,
+    word_embed_proj_dim: 8,
+    activation_function: "gelu_new",
+  },
   "opt without biases": {
     ...OPT,
     enable_bias: false,

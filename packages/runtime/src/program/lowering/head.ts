@@ -25,7 +25,10 @@ export function emitHead(
   emitter: Emitter,
   x: Value,
   table: PlacedTable,
-  { sketch, softcap }: { readonly sketch?: PlacedSketch | undefined; readonly softcap?: number | undefined } = {},
+  {
+    sketch,
+    softcap,
+  }: { readonly sketch?: PlacedSketch | undefined; readonly softcap?: number | undefined } = {},
 ): Value {
   const logits = emitProduct(emitter, x, table, sketch);
   if (softcap === undefined) return logits;
