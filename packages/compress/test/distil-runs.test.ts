@@ -125,6 +125,14 @@ function valueOf(state: DistilTask["student"], step: number): Promise<number> {
   return Promise.resolve(((step % 3) - 1) * sums.reduce((sum, one) => sum + one, 0));
 }
 
+it("flips lower the divergence beside rates that are ours", async () => {
+  const tiny = await tinyDistillation(FORMAT);
+  const rates = { latents: 1, scales: 0.01, norms: 0.003 };
+  const task = tiny.task({ optimizer: "flips", rates }, 30);
+  const { lossBefore, lossAfter } = await distil(task, compile);
+  expect(lossAfter).toBeLessThan(0.8 * lossBefore);
+});
+
 describe("published recipes", () => {
   it.each([
     // Their rates are for runs of thousands of steps; flips stretch theirs by themselves.

@@ -47,6 +47,9 @@ export interface ForwardOptions {
   readonly hidden?: boolean;
 }
 
+/** Programs that are kept at most; more are compiled again when they are needed. */
+export const MOST_PROGRAMS = 64;
+
 export class ModelForward {
   readonly programs: BlockPrograms;
   readonly #task: DistilTask;
@@ -158,9 +161,6 @@ export class ModelForward {
     return found["loss"][0];
   }
 }
-
-/** Programs beyond this are compiled again when they are needed. */
-const MOST_PROGRAMS = 128;
 
 /** Programs that a step may need: the teacher's, and of every distinct shape of a block one forward, the rest backward. */
 function programsOf({ recipe }: DistilTask, blocks: readonly BlockTrainer[]): number {

@@ -43,6 +43,8 @@ export class ModelTrainer {
   readonly #finalNorm: FinalNormTrainer;
   readonly #schedule: (step: number) => number;
   readonly #flips: ReturnType<typeof flipPlan> | undefined;
+  /** A short run of flips moves scales further in a step, as it does signs, where their rate is that of the official run. */
+  readonly #stretch: number;
   /** Draw of exposed linears that is in force. */
   #draw = -1;
   /** Arrays for the gradients of one block at a time, by program. */
@@ -65,6 +67,7 @@ export class ModelTrainer {
     if (gathers && recipe.optimizer !== "flips")
       this.#surrogate = new SurrogateSteps(recipe.surrogate, compile);
     if (recipe.optimizer === "flips") this.#flips = flipPlan(steps);
+    this.#stretch = this.#flips && recipe.ratesAre === "norm" ? this.#flips.stretch : 1;
     this.#finalNorm = new FinalNormTrainer(student.ends.finalNorm.weight, recipe);
     const shape = { steps, warmup: recipe.warmup };
     this.#schedule = recipe.schedule === "cosine" ? cosineSchedule(shape) : constantSchedule(shape);
@@ -98,9 +101,8 @@ export class ModelTrainer {
   /** One optimizer step. Where the loss or the gradient is not finite, nothing moves and the loss says so. */
   async step(step: number): Promise<StepOutcome> {
     this.#expose(step);
-    // A short run of flips moves scales further in a step, as it does signs.
     const rate = this.#schedule(step);
-    const factor = rate * (this.#flips?.stretch ?? 1);
+    const factor = rate * this.#stretch;
     if (!collectsGradients(this.#task.recipe)) return { loss: await this.#direct(step, factor), rate };
     const { loss, finalNorm } = await this.gather(this.#microBatches(step));
     if (!Number.isFinite(loss.total)) return { loss, rate };

@@ -6,7 +6,7 @@
  * Turning sign S changes the loss by about -2 S dL/dS, so S dL/dS, divided by its usual size as Adam does, speaks for a
  * flip where it is positive; the evidence is the sum of that since the linear was exposed or the sign last flipped.
  * Constants are those of the official run of some 10,500 steps. A shorter run stretches what it does in a step, so that
- * as many signs flip, and scales may travel as far, over the whole of it.
+ * as many signs flip, and scales with rates of that run may travel as far, over the whole of it.
  */
 import { LINEAR_ROLES, type LinearRole } from "@subbit/core";
 import { Random } from "../random.js";

@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { type ModelSpec, SubbitError } from "@subbit/core";
 import type { Windows } from "../calibrate/windows.js";
 import type { TuneLevel } from "../choices.js";
+import { MOST_PROGRAMS } from "../distil/model-forward.js";
 import { collectsGradients } from "../optimise/stepper.js";
 import type { Plan, PlanRow } from "../plan/plan.js";
 import { ranksOf } from "../student/from-plan.js";
@@ -26,6 +27,8 @@ export interface ResourceUse {
 const F32 = 4;
 /** Runtime, compiled programs and their scratch, beside what is counted. */
 export const BASE_BYTES = 400e6;
+/** Of a compiled block program between its runs; of those of a distillation, one forward and one backward a shape. */
+export const PROGRAM_BYTES = 6e6;
 /** Floats that a block program holds per token, in hidden sizes: activations of forward and backward. */
 const SCRATCH_WIDTHS = 60;
 /** Latents and signs. */
@@ -58,7 +61,10 @@ export function estimateResources(
   const hidden = windows.count * windows.seqlen * spec.hiddenSize * F32;
   const scratch = scratchBytes(spec, batch, windows.seqlen, recipe);
   const student = signs * F32 * (tune === "full" ? trained.memory : LATENT_ARRAYS);
-  const least = BASE_BYTES + ends + 3 * block + scratch + student + (fullGram ? gramBytes(spec) : 0);
+  const distils = tune === "scales" || tune === "full";
+  const programs = distils ? Math.min(MOST_PROGRAMS, 2 * distinctBlocks(plan)) * PROGRAM_BYTES : 0;
+  const least =
+    BASE_BYTES + programs + ends + 3 * block + scratch + student + (fullGram ? gramBytes(spec) : 0);
   const keepTeacher = least + teacher <= memoryLimit;
   const spent = least + (keepTeacher ? teacher : 0);
   // The teacher's and the prefix's.
@@ -96,6 +102,16 @@ export function trainedArrays(recipe: DistilRecipe): { readonly memory: number; 
 function signsOf(row: PlanRow): number {
   if (row.kind === "onebit") return row.rows * row.cols;
   return ranksOf(row).reduce((sum, rank) => sum + rank * (row.rows + row.cols), 0);
+}
+
+/** Blocks that differ in the shape of any linear. */
+function distinctBlocks({ rows }: Plan): number {
+  const shapes = new Map<number, string>();
+  for (const { site, kind, rank, ranks, paths, envelope } of rows) {
+    const shape = JSON.stringify([kind, rank, ranks, paths, envelope]);
+    shapes.set(site.layer, `${shapes.get(site.layer) ?? ""} ${shape}`);
+  }
+  return new Set(shapes.values()).size;
 }
 
 /** E[x x^T] of one block's distinct inputs: summed, fresh from the program, and a copy with the factoriser. */
