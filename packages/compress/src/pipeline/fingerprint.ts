@@ -13,9 +13,7 @@ export async function checkpointHash(checkpoint: Checkpoint, signal?: AbortSigna
     hash.update(canonicalJson({ name, dtype, shape: [...shape] }));
     // GGUF tensors whose rows are put right on reading have no raw form.
     hash.update(
-      checkpoint.format !== "gguf"
-        ? await checkpoint.readRaw(name)
-        : bytesOf(await checkpoint.readF32(name)),
+      checkpoint.format !== "gguf" ? await checkpoint.readRaw(name) : bytesOf(await checkpoint.readF32(name)),
     );
   }
   return hash.digest("hex");

@@ -106,7 +106,9 @@ describe.each(folders)("$name", ({ path, layout }) => {
     const model = await openModel(await openCheckpointAt(path));
     const report = inspectModel(model);
     expect(report.format).toBe(layout);
-    expect(Object.values<number>({ ...report.bytes }).reduce((sum, bytes) => sum + bytes, 0)).toBe(report.fileBytes);
+    expect(Object.values<number>({ ...report.bytes }).reduce((sum, bytes) => sum + bytes, 0)).toBe(
+      report.fileBytes,
+    );
     const { signs, scales } = report.bytes;
     expect(report.linears.reduce((sum, { bits }) => sum + bits, 0)).toBe(8 * (signs + scales));
     await model.close();
