@@ -28,7 +28,7 @@ const F32 = 4;
 /** Runtime, compiled programs and their scratch, beside what is counted. */
 export const BASE_BYTES = 400e6;
 /** Of a compiled block program between its runs; of those of a distillation, one forward and one backward a shape. */
-const PROGRAM_BYTES = 6e6;
+export const PROGRAM_BYTES = 6e6;
 /** Floats that a block program holds per token, in hidden sizes: activations of forward and backward. */
 const SCRATCH_WIDTHS = 60;
 /** Latents and signs. */

@@ -1,6 +1,7 @@
 /** What a training will need of memory and disk, from shapes alone, checked before it starts. */
 import type { Model } from "@subbit/core";
-import { BASE_BYTES, scratchBytes, trainedArrays } from "../pipeline/resources.js";
+import { MOST_PROGRAMS } from "../distil/model-forward.js";
+import { BASE_BYTES, PROGRAM_BYTES, scratchBytes, trainedArrays } from "../pipeline/resources.js";
 import type { TrainOptions } from "./options.js";
 
 export interface TrainingUse {
@@ -34,7 +35,9 @@ export function estimateTraining(options: TrainOptions, memoryLimit: number): Tr
   const ends = 2 * spec.vocabSize * spec.ends.embeddingSize * F32 * (spec.tiedHead ? 1 : 2);
   const batch = Math.max(recipe.batch, evaluation ? EVALUATION_BATCH : 1);
   const scratch = scratchBytes(spec, batch, data.seqlen, recipe);
-  const least = BASE_BYTES + ends + 3 * blockWeights * F32 + scratch + trained;
+  // Ranks may differ in every block.
+  const programs = Math.min(MOST_PROGRAMS, 2 * spec.layers) * PROGRAM_BYTES;
+  const least = BASE_BYTES + programs + ends + 3 * blockWeights * F32 + scratch + trained;
   const teacher = spec.layers * blockWeights * F32;
   const keepTeacher = least + teacher <= memoryLimit;
   return {
