@@ -27,7 +27,7 @@ export type IntegerWeight = {
   readonly inEqualiser: Float32Array;
 };
 
-/** Codes of weight [rows, cols], or nothing when products would lose more than a share `loss` to their rounding. */
+/** Codes of weight [rows, cols], or nothing when they would lose more than a share `loss` of it. */
 export function integerWeight(
   weight: Float32Array,
   rows: number,
@@ -80,7 +80,7 @@ export function transposedCodes(codes: IntegerWeight): IntegerWeight {
 interface Encoded {
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
-  /** Relative error of the codes, entries weighed by the equaliser as a product with a factor of its sizes does. */
+  /** Relative error of the codes. */
   readonly loss: number;
 }
 
@@ -97,11 +97,10 @@ function encodeRows(weight: Float32Array, rows: number, cols: number, equaliser:
     }
     const scale = (scales[row] = largest / LARGEST_CODE || 1);
     for (let col = 0; col < cols; col++) {
-      const value = weight[at + col] * equaliser[col];
-      const code = Math.round(value / scale);
+      const code = Math.round((weight[at + col] * equaliser[col]) / scale);
       codes[at + col] = code + ZERO_POINT;
-      lost += (value - code * scale) ** 2;
-      whole += value ** 2;
+      lost += (weight[at + col] - (code * scale) / equaliser[col]) ** 2;
+      whole += weight[at + col] ** 2;
     }
   }
   return { codes, scales, loss: whole > 0 ? Math.sqrt(lost / whole) : 0 };
@@ -128,10 +127,10 @@ function encodeColumns(weight: Float32Array, rows: number, cols: number, equalis
       const right = Math.min(left + TILE, cols);
       for (let row = top; row < bottom; row++) {
         for (let col = left; col < right; col++) {
-          const value = weight[row * cols + col] * equaliser[row];
-          const code = Math.round(value / scales[col]);
+          const value = weight[row * cols + col];
+          const code = Math.round((value * equaliser[row]) / scales[col]);
           codes[col * rows + row] = code + ZERO_POINT;
-          lost += (value - code * scales[col]) ** 2;
+          lost += (value - (code * scales[col]) / equaliser[row]) ** 2;
           whole += value ** 2;
         }
       }
