@@ -76,6 +76,7 @@ describe("help and version", () => {
         "cache",
         "chat",
         "compress",
+        "convert",
         "demo",
         "eval",
         "factorise",
@@ -85,6 +86,7 @@ describe("help and version", () => {
         "pull",
         "push",
         "tokenize",
+        "train",
       ].sort(),
     );
     for (const command of commands) {
