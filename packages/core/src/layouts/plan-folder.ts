@@ -10,9 +10,10 @@ import { ROPE_FACTORS, type Model } from "../model/model.js";
 import type { LinearSite } from "../model/spec.js";
 import type { OnProgress } from "../progress.js";
 import { asBytes } from "../tensors/bytes.js";
+import { fuseParts } from "./fuse-parts.js";
 import {
-  matrixTensor,
   endTensorsOf,
+  matrixTensor,
   normTensors,
   ropeFactors,
   tableTensor,
@@ -108,12 +109,13 @@ export async function planOfficial(
  * Throws `input` for OneBit linears, whose LayerNorm cannot be folded into a matrix.
  */
 export async function planDense(model: Model, options: PlanFolderOptions = {}): Promise<FolderPlan> {
-  const tensors = await modelTensors(model, options, (site, name, linear) => {
+  const parts = await modelTensors(model, options, (site, name, linear) => {
     if (linear.kind !== "onebit") return denseTensors(model, site, name, linear);
     throw inputError(
       `${model.checkpoint.name} cannot be made dense: ${name} is a OneBit linear, whose LayerNorm cannot be folded into a matrix; convert it to subbit or onebit.`,
     );
   });
+  const tensors = fuseParts(parts, model.spec);
   const factors = ropeFactors(model);
   if (factors !== undefined)
     tensors.push({ name: ROPE_FACTORS, dtype: "F32", shape: [factors.length], data: asBytes(factors) });
