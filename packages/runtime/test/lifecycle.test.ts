@@ -248,7 +248,8 @@ describe("loading", () => {
   const model = tinyModel({ seed: 3 });
 
   it("refuses what cannot fit before it reads a weight", async () => {
-    const huge = { ...model.spec, vocabSize: 2 ** 20, hiddenSize: 2 ** 13 };
+    const ends = { ...model.spec.ends, embeddingSize: 2 ** 13 };
+    const huge = { ...model.spec, vocabSize: 2 ** 20, hiddenSize: 2 ** 13, ends };
     const unread = (): never => {
       throw new Error("a weight was read");
     };
