@@ -8,7 +8,6 @@ import { normalVariates, throwIfAborted } from "@subbit/core";
 import { compile, Graph, ops, type Program } from "@subbit/engine";
 import type { AdmmVariant } from "./admm-program.js";
 import { type AdmmRun, START_SIZE } from "./admm.js";
-import { collectGarbage } from "./collect-garbage.js";
 import { gramSums } from "./integer-gram.js";
 import { type IntegerWeight, LARGEST_CODE, LEVELS, ZERO_POINT } from "./integer-weight.js";
 import { Identities } from "./inverse.js";
@@ -55,8 +54,6 @@ export async function runBlockedAdmm(run: BlockedRun): Promise<SignPath> {
   const out = startFactor(rows, rank, codes.outEqualiser, run, 0);
   const into = startFactor(cols, rank, codes.inEqualiser, run, 1);
   const programs = new BlockedPrograms(run);
-  // What reading, folding and the start left behind would stay throughout.
-  collectGarbage();
   try {
     for (const [done, rho] of rhos.entries()) {
       throwIfAborted(signal);

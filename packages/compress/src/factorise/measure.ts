@@ -34,14 +34,18 @@ async function factoredError(
   { rows, cols, paths }: FactoredLinear,
   programs: Programs,
 ): Promise<Float32Array> {
-  let left = weight;
+  let error = weight;
   for (const path of paths) {
     const { rank, envelope, outSigns, inSigns, outScales, inScales, midIn, midOut } = path;
-    const out = signedEnvelope(unpackSigns(outSigns), envelope, outScales, midOut);
-    const right = signedEnvelope(unpackSigns(transposeSigns(inSigns)), envelope, inScales, midIn);
-    left = await residualOf(left, out, right, { rows, cols, rank }, programs);
+    error = await residualOf({
+      weight: error,
+      left: signedEnvelope(unpackSigns(outSigns), envelope, outScales, midOut),
+      right: signedEnvelope(unpackSigns(transposeSigns(inSigns)), envelope, inScales, midIn),
+      shape: { rows, cols, rank },
+      programs,
+    });
   }
-  return left;
+  return error;
 }
 
 function oneBitError(weight: Float32Array, { cols, signs, outScales, inScales }: OneBitLinear): Float32Array {

@@ -7,7 +7,7 @@ import type { AdmmShape } from "./admm-program.js";
 import { conjugateGradients } from "./conjugate-gradients.js";
 import type { Envelope } from "./methods/method.js";
 import type { Programs } from "./programs.js";
-import { residualOf, largeRowSlabs } from "./row-slabs.js";
+import { dotsOf, residualOf } from "./row-slabs.js";
 import { leftFactor, rightFactor, signedEnvelope, type SignPath } from "./sign-path.js";
 
 /** Rounds over all vectors; ADMM ends so near the optimum that the second one changes the sixth digit. */
@@ -55,7 +55,7 @@ export async function subtract(
 ): Promise<Float32Array> {
   const left = leftFactor(path);
   if (sign < 0) for (let i = 0; i < left.length; i++) left[i] = -left[i];
-  return residualOf(weight, left, rightFactor(path), shape, programs);
+  return residualOf({ weight, left, right: rightFactor(path), shape, programs });
 }
 
 /** The path with refitted scales. */
@@ -95,11 +95,11 @@ type Equations = Readonly<Record<"rows" | "cols" | "middle", Best>>;
 function plainEquations(weight: Float32Array, shape: AdmmShape, programs: Programs): Equations {
   return {
     rows: async (left, right, scales) => {
-      const { rowDots, rowSquares } = await dotsOf(weight, left, right, shape, programs);
+      const { rowDots, rowSquares } = await dotsOf({ weight, left, right, shape, programs });
       return rescaled(scales, rowDots, rowSquares);
     },
     cols: async (left, right, scales) => {
-      const { colDots, colSquares } = await dotsOf(weight, left, right, shape, programs);
+      const { colDots, colSquares } = await dotsOf({ weight, left, right, shape, programs });
       return rescaled(scales, colDots, colSquares);
     },
     middle: async (left, right, scales) => {
@@ -108,33 +108,6 @@ function plainEquations(weight: Float32Array, shape: AdmmShape, programs: Progra
       return conjugateGradients(matrix, vector, scales, TOLERANCE);
     },
   };
-}
-
-/** The outputs of `compileDots`, from slabs of rows. */
-async function dotsOf(
-  weight: Float32Array,
-  left: Float32Array,
-  right: Float32Array,
-  { rows, cols, rank }: AdmmShape,
-  programs: Programs,
-) {
-  const [rowDots, rowSquares] = [new Float32Array(rows), new Float32Array(rows)];
-  const [colDots, colSquares] = [new Float32Array(cols), new Float32Array(cols)];
-  for (const [begin, end] of largeRowSlabs(rows, cols)) {
-    const program = await programs.dots({ rows: end - begin, cols, rank });
-    const slab = await program.run({
-      weight: weight.subarray(begin * cols, end * cols),
-      left: left.subarray(begin * rank, end * rank),
-      right,
-    });
-    rowDots.set(slab["rowDots"], begin);
-    rowSquares.set(slab["rowSquares"], begin);
-    for (let col = 0; col < cols; col++) {
-      colDots[col] += slab["colDots"][col];
-      colSquares[col] += slab["colSquares"][col];
-    }
-  }
-  return { rowDots, rowSquares, colDots, colSquares };
 }
 
 async function metricEquations(
